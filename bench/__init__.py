@@ -1,0 +1,1 @@
+"""Benchmarks of compressed keyword spotters: data, training, measures, tables, figures, command line."""

@@ -1,0 +1,218 @@
+"""From waveforms to log-mel features: augmentation, masks, and the bank of features made ahead."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from filelock import FileLock
+from numpy.lib.format import open_memmap
+from torch import Tensor
+
+from bench.config import Augmentation, Recipe, content_hash, seed_from
+from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, cache_dir
+from bench.torchaudio_import import functional, transforms
+from models.base import N_MELS
+from models.errors import CorpusError
+
+N_FFT = 400
+HOP_SAMPLES = 160
+CLIP_FRAMES = CLIP_SAMPLES // HOP_SAMPLES + 1
+POWER_FLOOR, POWER_CEILING = 1e-9, 1e9
+LOG_FLOOR = float(np.log(POWER_FLOOR))
+# Raised whenever the features of the same waveform would change.
+VERSION = 1
+BLOCK_CLIPS = 512
+
+
+@cache
+def _mel() -> Callable[[Tensor], Tensor]:
+    mel: Callable[[Tensor], Tensor] = transforms.MelSpectrogram(
+        SAMPLE_RATE_HZ, n_fft=N_FFT, hop_length=HOP_SAMPLES, n_mels=N_MELS
+    )
+    return mel
+
+
+def log_mel(waves: Tensor) -> Tensor:
+    """Natural logarithm of the mel power spectrogram, as in the reference study.
+
+    Windows of 25 ms every 10 ms, 40 bands on the HTK scale, power clamped to [1e-9, 1e9].
+
+    Args:
+        waves: Samples within [-1, 1] at 16 kHz, shape (B, L).
+
+    Returns:
+        Shape (B, M, T) with T = L // 160 + 1.
+    """
+    return _mel()(waves).clamp(POWER_FLOOR, POWER_CEILING).log()
+
+
+def to_float(waveforms: npt.NDArray[np.int16]) -> Tensor:
+    """int16 samples as floats within [-1, 1)."""
+    return torch.from_numpy(np.ascontiguousarray(waveforms).astype(np.float32) / 32768.0)
+
+
+def augment(waves: Tensor, how: Augmentation, noise: Tensor, generator: torch.Generator) -> Tensor:
+    """One augmented version of each clip, clamped to [-1, 1].
+
+    Args:
+        waves: Samples within [-1, 1], shape (B, L).
+        how: What may be drawn.
+        noise: Background noise to cut pieces from, shape (S,); white noise where it is shorter than a clip.
+        generator: Source of all draws.
+    """
+    if how.one_of_four:
+        return _one_of_four(waves, noise, generator).clamp(-1, 1)
+    batch = len(waves)
+    shift = torch.rand(batch, generator=generator).mul(2).sub(1) * how.shift_ms * SAMPLE_RATE_HZ / 1000
+    waves = shift_in_time(waves, shift.round().long())
+    snr_db = torch.empty(batch).uniform_(*how.snr_db, generator=generator)
+    noisy = mix_at_snr(waves, _pieces(noise, waves.shape, generator), snr_db)
+    chosen = torch.rand(batch, 1, generator=generator) < how.noise_share
+    gain_db = torch.rand(batch, 1, generator=generator).mul(2).sub(1) * how.gain_db
+    return (torch.where(chosen, noisy, waves) * 10 ** (gain_db / 20)).clamp(-1, 1)
+
+
+def shift_in_time(waves: Tensor, shift: Tensor) -> Tensor:
+    """Moves clip b of (B, L) by shift[b] samples, to the right where positive; zeros come in."""
+    samples = waves.shape[1]
+    index = torch.arange(samples) - shift.unsqueeze(1)
+    inside = (index >= 0) & (index < samples)
+    return waves.gather(1, index.clamp(0, samples - 1)) * inside
+
+
+def mix_at_snr(waves: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
+    """Adds noise (B, L) at a signal-to-noise ratio for each clip (B,), by power over the whole clip."""
+    signal_power, noise_power = waves.square().mean(1), noise.square().mean(1).clamp_min(1e-12)
+    scale = (signal_power / noise_power / 10 ** (snr_db / 10)).sqrt()
+    return waves + scale.unsqueeze(1) * noise
+
+
+def _pieces(noise: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """A piece of noise for each clip, shape (B, L)."""
+    batch, samples = shape
+    if len(noise) < samples:
+        return torch.randn(shape, generator=generator)
+    start = torch.randint(len(noise) - samples + 1, (batch, 1), generator=generator)
+    return noise[start + torch.arange(samples)]
+
+
+def _one_of_four(waves: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
+    """The study's draw: nothing, Gaussian noise of sigma .01, gain .25, or background noise at 1 dB."""
+    choice = torch.randint(4, (len(waves), 1), generator=generator)
+    hiss = waves + 0.01 * torch.randn(waves.shape, generator=generator)
+    background = mix_at_snr(waves, _pieces(noise, waves.shape, generator), torch.ones(len(waves)))
+    waves = torch.where(choice == 1, hiss, torch.where(choice == 2, 0.25 * waves, waves))
+    return torch.where(choice == 3, background, waves)
+
+
+def mask(features: Tensor, recipe: Recipe) -> Tensor:
+    """Hides a band of mels and a span of frames (SpecAugment), drawn from torch's global generator.
+
+    The study masks power before the logarithm; filling with the logarithm of the floor is the same.
+
+    Args:
+        features: Log-mel, shape (B, M, T).
+        recipe: Holds the widest masks, and whether each clip gets its own.
+    """
+    cover = functional.mask_along_axis_iid if recipe.mask_per_clip else functional.mask_along_axis
+    masked: Tensor = features.unsqueeze(1)
+    for axis, widest in ((2, recipe.max_mel_mask), (3, recipe.max_time_mask)):
+        if widest:
+            masked = cover(masked, widest, LOG_FLOOR, axis)
+    return masked.squeeze(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The features of a corpus, memory-mapped.
+
+    Attributes:
+        clean: Of every clip as it is, float32, shape (N, M, T), in the order of the corpus.
+        bank: Augmented versions of the training clips, float16, shape (V, n, M, T); V may be 0.
+    """
+
+    clean: Tensor
+    bank: Tensor
+
+
+def features_of(corpus: Corpus, recipe: Recipe, seed: int) -> Features:
+    """Computes the features of a corpus, or finds those made before for the same corpus and recipe.
+
+    They do not depend on the keyword. Made under a lock, so that two processes make them once.
+    """
+    clean = _stored(
+        {"clean": corpus.hash, "version": VERSION},
+        (len(corpus.waveforms), N_MELS, CLIP_FRAMES),
+        np.float32,
+        lambda target: _fill_clean(target, corpus),
+    )
+    train = corpus.indices("train")
+    augmentation = recipe.augmentation
+    key = {"bank": corpus.hash, "how": augmentation, "V": recipe.versions, "seed": seed, "version": VERSION}
+    bank = _stored(
+        key,
+        (recipe.versions, len(train), N_MELS, CLIP_FRAMES),
+        np.float16,
+        lambda target: _fill_bank(target, corpus, augmentation, seed),
+    )
+    return Features(clean, bank)
+
+
+def _fill_clean(target: npt.NDArray[np.float32], corpus: Corpus) -> None:
+    for start in range(0, len(target), BLOCK_CLIPS):
+        block = slice(start, start + BLOCK_CLIPS)
+        target[block] = log_mel(to_float(corpus.waveforms[block])).numpy()
+
+
+def _fill_bank(target: npt.NDArray[np.float16], corpus: Corpus, how: Augmentation, seed: int) -> None:
+    noise, train = to_float(corpus.noise), corpus.indices("train")
+    for version in range(target.shape[0]):
+        for start in range(0, len(train), BLOCK_CLIPS):
+            generator = torch.Generator().manual_seed(seed_from("bank", seed, version, start))
+            waves = to_float(corpus.waveforms[train[start : start + BLOCK_CLIPS]])
+            features = log_mel(augment(waves, how, noise, generator))
+            target[version, start : start + BLOCK_CLIPS] = features.numpy()
+
+
+def _stored(
+    key: object, shape: tuple[int, ...], dtype: type[np.generic], fill: Callable[[npt.NDArray[Any]], None]
+) -> Tensor:
+    """An array from the cache, made there first if it is missing; mapped, not read."""
+    if 0 in shape:
+        return torch.zeros(shape, dtype=torch.float16)
+    folder = cache_dir() / "features"
+    path = folder / f"{content_hash(key)}.npy"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            _check_space(folder, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+            handle, scratch = tempfile.mkstemp(dir=folder, suffix=".tmp")
+            os.close(handle)
+            try:
+                array = open_memmap(scratch, mode="w+", dtype=dtype, shape=shape)
+                fill(array)
+                array.flush()
+                os.replace(scratch, path)
+            finally:
+                Path(scratch).unlink(missing_ok=True)
+    # Mapped copy-on-write: torch wants a writable array, and the file stays as it is.
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+def _check_space(folder: Path, needed_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes * 1.1:
+        raise CorpusError(
+            f"features need {needed_bytes / 1e9:.1f} GB in {folder} and {free / 1e9:.1f} GB are free; "
+            "make room, or set KWS_BENCH_CACHE to another disk"
+        )

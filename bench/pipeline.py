@@ -1,0 +1,268 @@
+"""From a configuration to rows: the base, the trained student, and the form that ships."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from filelock import FileLock
+from torch import nn
+
+from bench.config import RunConfig, content_hash, seed_from
+from bench.corpora import open_corpus
+from bench.corpora.base import Corpus
+from bench.features import features_of, to_float
+from bench.measure import cost, latency_ms, size_kb
+from bench.metrics import Floats, quality
+from bench.records import RunRecord, append_record, load_record, quality_columns, save_record
+from bench.runs import RunFolder
+from bench.train import (
+    EVAL_BATCH,
+    Clips,
+    DivergedError,
+    Epoch,
+    Training,
+    keyword_probability,
+    predict,
+    train,
+)
+from compressors.chain import Chain, parse
+from models.base import KwsModel, spec_values
+from models.registry import build, family
+
+# Raised whenever the same configuration would train to another result.
+STAGE_VERSION = 1
+
+
+class Ui(Protocol):
+    """Who is told how a run goes."""
+
+    def started(self, label: str, epochs: int, done: int) -> None:
+        """A training begins, or goes on after ``done`` epochs."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch is done."""
+
+    def finished(self, record: RunRecord, reused: bool) -> None:
+        """A row is there; ``reused`` if it had been made before."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One model of a chain that gets a row.
+
+    Attributes:
+        chain: All compressors that made it.
+        run: Its folder.
+        source: The run that it is converted from; None for one that is trained itself.
+    """
+
+    chain: Chain
+    run: RunFolder
+    source: RunFolder | None
+
+
+class Data:
+    """A corpus with one keyword; features are made when the first training asks for them."""
+
+    def __init__(self, corpus: Corpus, config: RunConfig) -> None:
+        self.corpus = corpus
+        self._config = config
+
+    @cached_property
+    def clips(self) -> Clips:
+        """All that training and scoring read."""
+        corpus, config = self.corpus, self._config
+        return Clips(
+            features=features_of(corpus, config.recipe, config.seed),
+            waveforms=corpus.waveforms,
+            noise=to_float(corpus.noise),
+            labels=corpus.labels(config.keyword),
+            train=corpus.indices("train"),
+            validation=corpus.indices("validation"),
+            test=corpus.indices("test"),
+        )
+
+
+def check(config: RunConfig) -> Chain:
+    """The chain of a configuration; refuses what cannot work before anything is made.
+
+    Raises:
+        KwsError: The chain or the model is wrong.
+    """
+    return parse(config.chain, family(config.model).default)
+
+
+def run_chain(config: RunConfig, out: Path, ui: Ui, *, progress: bool = True) -> list[RunRecord]:
+    """Trains a chain over its base and writes a row for each model on the way.
+
+    A stage whose row is there already is not run again; one that was interrupted goes on.
+
+    Args:
+        config: What to run.
+        out: Gets ``results.csv`` and ``runs/<run id>/``.
+        ui: Is told how it goes.
+        progress: Show progress bars while a corpus is made.
+
+    Returns:
+        The rows of the base, of the trained student, and of the form that ships, as far as they differ.
+
+    Raises:
+        KwsError: The chain, the model or the data cannot work; nothing was trained.
+    """
+    chain = check(config)
+    data = Data(open_corpus(config.data, config.keyword, progress=progress), config)
+    stages = plan(config, chain, data.corpus.hash, out / "runs")
+    records: list[RunRecord] = []
+    for stage in stages:
+        stage.run.path.mkdir(parents=True, exist_ok=True)
+        with FileLock(stage.run.path / ".lock"):
+            found = load_record(stage.run.path)
+            record = found or _make(stage, stages[0].run, config, data, ui)
+        append_record(out, record)
+        ui.finished(record, reused=found is not None)
+        records.append(record)
+        if record.status != "ok":
+            break
+    return records
+
+
+def plan(config: RunConfig, chain: Chain, corpus_hash: str, runs: Path) -> list[Stage]:
+    """The stages of a chain: base, trained, converted, without repetition."""
+    default = family(config.model).default
+    # A corpus is what it holds, wherever it lies; a chain is its parts, whose defaults its text omits.
+    # The target only ends the training of students: the base teaches as well as it can.
+    identity = asdict(replace(config, chain="", data=corpus_hash, epochs=config.max_epochs))
+    identity |= {"spec": spec_values(default), "version": STAGE_VERSION}
+    stages: dict[str, Stage] = {}
+    for part in (parse("", default), chain.trained, chain):
+        described = [(type(piece).__name__, asdict(piece)) for piece in part.parts]
+        slug = "".join(c if c.isalnum() or c in "+." else "-" for c in part.text) or "base"
+        target = config.target_metric if part.parts else None
+        whole = {**identity, "chain": described, "target_metric": target}
+        run = RunFolder(runs / f"{slug}-{content_hash(whole)}")
+        source = stages[chain.trained.text].run if part.converts else None
+        stages.setdefault(part.text, Stage(part, run, source))
+    return list(stages.values())
+
+
+def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) -> RunRecord:
+    """Trains or converts, measures, and leaves the run folder complete."""
+    record = RunRecord(
+        run_id=stage.run.run_id,
+        label=stage.chain.label,
+        chain=stage.chain.text,
+        model=config.model,
+        data=data.corpus.name,
+        corpus_hash=data.corpus.hash,
+        keyword=config.keyword,
+        recipe=config.recipe.name,
+        seed=config.seed,
+        target_au_fa_fr=config.target_metric,
+        torch_version=str(torch.__version__),
+        bench_version=version("kws-bench"),
+    )
+    try:
+        model, effort = _float_model(stage, base, config, data, ui)
+    except DivergedError as error:
+        record = replace(record, status="diverged", reason=str(error))
+    else:
+        shipped = stage.chain.convert(model)
+        record = replace(record, **effort, **_cost(model, shipped), **_score(stage, shipped, data))
+        record = replace(record, **_ratios(record, load_record(base.path) or record))
+        record = replace(record, peak_memory_mb=peak_memory_mb())
+        stage.run.save_config(config.model, stage.chain, model.spec, asdict(config))
+        stage.run.save_model(shipped)
+    save_record(stage.run.path, record)
+    stage.run.checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def _float_model(
+    stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui
+) -> tuple[KwsModel, dict[str, Any]]:
+    """The stage's float model after surgery, and what its training took."""
+    if stage.source is not None:
+        model = stage.source.load_model()
+        assert isinstance(model, KwsModel)
+        row = load_record(stage.source.path)
+        assert row is not None
+        names = ("epochs", "best_epoch", "epochs_to_target", "train_seconds")
+        return model, {name: getattr(row, name) for name in names}
+    training = _train(stage, base, config, data, ui)
+    stage.run.save_history(training.history)
+    effort = {
+        "epochs": len(training.history),
+        "best_epoch": training.best_epoch.epoch,
+        "epochs_to_target": training.epochs_to(config.target_metric),
+        "train_seconds": sum(epoch.seconds for epoch in training.history),
+    }
+    return stage.chain.surgery(training.best_model), effort
+
+
+def _train(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) -> Training:
+    """Trains the stage's chain, from its checkpoint where there is one."""
+    chain, spec = stage.chain, family(config.model).default
+    teacher = base.load_model() if chain.needs_teacher() else None
+    torch.manual_seed(seed_from("model", config.seed))
+    model = build(chain.student(spec))
+    if config.recipe.warm_start and chain.parts and model.spec == spec:
+        model.load_state_dict(base.load_model().state_dict())
+    training = Training.start(chain.prepare(model), config.recipe, stage.run.checkpoint)
+    ui.started(chain.label, config.max_epochs, len(training.history))
+    train(
+        training,
+        chain,
+        teacher,
+        data.clips,
+        epochs=config.max_epochs,
+        target=config.target_metric if chain.parts else None,
+        seed=config.seed,
+        report=ui.epoch,
+    )
+    return training
+
+
+def _cost(model: KwsModel, shipped: nn.Module) -> dict[str, Any]:
+    """Cost columns: counted on the float model, weighed on the form that ships."""
+    return asdict(cost(model)) | {
+        "size_kb": size_kb(shipped),
+        "latency_ms": latency_ms(shipped, threads=1),
+        "latency_threads": 1,
+    }
+
+
+def _score(stage: Stage, shipped: nn.Module, data: Data) -> dict[str, Any]:
+    """Quality columns, on validation and test; the scores of the clips are kept."""
+    clips = data.clips
+    batch = 1 if stage.chain.converts else EVAL_BATCH
+    scores: dict[str, Floats] = {
+        name: keyword_probability(predict(shipped, clips.features.clean, rows, batch))
+        for name, rows in (("validation", clips.validation), ("test", clips.test))
+    }
+    stage.run.save_scores(scores)
+    return quality_columns(
+        quality(clips.labels[clips.test], scores["test"]),
+        quality(clips.labels[clips.validation], scores["validation"]),
+    )
+
+
+def _ratios(record: RunRecord, base: RunRecord) -> dict[str, Any]:
+    """How many times smaller than the base."""
+    return {
+        "macs_ratio": (base.macs or 0) / (record.macs or 1),
+        "params_ratio": (base.params or 0) / (record.params or 1),
+        "size_ratio": base.size_kb / record.size_kb,
+    }
+
+
+def peak_memory_mb() -> float:
+    """The most resident memory that this process has held, in MB of 1024 KB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 / (1024 if sys.platform == "darwin" else 1)

@@ -1,0 +1,157 @@
+"""The row of a run, the table of rows, and where both are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from bench.metrics import Quality
+from models.errors import ResultsError
+
+RESULTS_FILE = "results.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One row of the table: one model, how it was made, how good it is and what it costs.
+
+    Quality without a prefix is on the test clips, ``validation_`` marks the clips that the best epoch was
+    chosen on. Ratios are of the base to this model, so that 20 means twenty times smaller.
+    """
+
+    run_id: str
+    label: str
+    chain: str
+    model: str
+    data: str
+    corpus_hash: str
+    keyword: str
+    recipe: str
+    seed: int
+    status: str = "ok"
+    reason: str = ""
+    au_fa_fr: float = float("nan")
+    auc: float = float("nan")
+    one_minus_auc: float = float("nan")
+    eer: float = float("nan")
+    frr_at_far_1pct: float = float("nan")
+    frr_at_far_01pct: float = float("nan")
+    accuracy: float = float("nan")
+    clips: int = 0
+    keyword_clips: int = 0
+    validation_au_fa_fr: float = float("nan")
+    validation_auc: float = float("nan")
+    validation_one_minus_auc: float = float("nan")
+    validation_eer: float = float("nan")
+    validation_frr_at_far_1pct: float = float("nan")
+    validation_frr_at_far_01pct: float = float("nan")
+    validation_accuracy: float = float("nan")
+    validation_clips: int = 0
+    validation_keyword_clips: int = 0
+    macs: int | None = None
+    macs_per_s: float = float("nan")
+    params: int | None = None
+    size_kb: float = float("nan")
+    theoretical_kb: float = float("nan")
+    latency_ms: float = float("nan")
+    latency_threads: int = 1
+    macs_ratio: float = float("nan")
+    params_ratio: float = float("nan")
+    size_ratio: float = float("nan")
+    epochs: int | None = None
+    best_epoch: int | None = None
+    epochs_to_target: int | None = None
+    target_au_fa_fr: float | None = None
+    train_seconds: float = float("nan")
+    peak_memory_mb: float = float("nan")
+    torch_version: str = ""
+    bench_version: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(RunRecord))
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Writes to a file beside it, then renames: a reader sees the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.chmod(scratch, 0o644)  # mkstemp's own mode is for secrets
+        os.replace(scratch, path)
+    finally:
+        Path(scratch).unlink(missing_ok=True)
+
+
+def save_record(folder: Path, record: RunRecord) -> None:
+    """Keeps a row in its run folder: from then on the run is done."""
+    write_text_atomically(folder / "row.json", json.dumps(asdict(record), indent=1))
+
+
+def load_record(folder: Path) -> RunRecord | None:
+    """The row of a run folder; None while the run is not done.
+
+    Raises:
+        ResultsError: The row was written by hand or by a newer version.
+    """
+    path = folder / "row.json"
+    if not path.exists():
+        return None
+    try:
+        return RunRecord(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ResultsError(
+            f"{path} is no row of this version ({error}); remove its folder to run it again"
+        ) from None
+
+
+def append_record(out: Path, record: RunRecord) -> None:
+    """Adds a row to ``out/results.csv`` under a lock; a row of the same run is replaced.
+
+    Raises:
+        ResultsError: The table there cannot be read; it is left as it is.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / RESULTS_FILE
+    with FileLock(out / ".results.lock"):
+        row = pd.DataFrame([asdict(record)], columns=list(COLUMNS))
+        table = row
+        if path.exists():
+            before = load_results(path)
+            if record.run_id in set(before.get("run_id", ())):
+                return
+            table = pd.concat([before.astype(object), row.astype(object)], ignore_index=True)
+        # Columns are only ever added: those of other versions stay.
+        extra = [name for name in table.columns if name not in COLUMNS]
+        write_text_atomically(path, table[[*COLUMNS, *extra]].to_csv(index=False))
+
+
+def load_results(path: Path) -> pd.DataFrame:
+    """A results table, this toolkit's own or the published one.
+
+    Raises:
+        ResultsError: There is no such file, or it is no results table.
+    """
+    try:
+        table = pd.read_csv(path)
+    except FileNotFoundError:
+        raise ResultsError(f"no results table at {path}; bench run writes one") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{path} cannot be read as a CSV table: {error}") from None
+    missing = [name for name in ("chain", "size_kb", "macs", "au_fa_fr") if name not in table.columns]
+    if missing:
+        raise ResultsError(f"{path} is no results table: it has no column {missing[0]!r}")
+    return table if "label" in table.columns else table.assign(label=table["chain"])
+
+
+def quality_columns(test: Quality, validation: Quality) -> dict[str, Any]:
+    """Both sets' quality under the names that the table gives them."""
+    return asdict(test) | {f"validation_{name}": value for name, value in asdict(validation).items()}

@@ -1,0 +1,88 @@
+"""The run folder: the configuration, the history, the weights, the scores and the row of one model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from bench.metrics import Floats
+from bench.records import write_text_atomically
+from bench.train import Epoch, save_atomically
+from compressors.chain import Chain, parse
+from models.base import KwsModel, ModelSpec, spec_values
+from models.errors import ResultsError
+from models.registry import build, family
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``OUT/runs/<run id>/``; the row, written last, marks it complete.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name, which ends in a hash of all that determines the result."""
+        return self.path.name
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished training goes on from; gone once it is done."""
+        return self.path / "checkpoint.pt"
+
+    def save_config(self, model: str, chain: Chain, spec: ModelSpec, config: Mapping[str, Any]) -> None:
+        """Writes what a stranger needs to build the model again, and what it was trained with."""
+        about = {"model": model, "chain": chain.text, "spec": spec_values(spec), "run": dict(config)}
+        write_text_atomically(self.path / "config.json", json.dumps(about, indent=1, default=asdict))
+
+    def save_history(self, history: Sequence[Epoch]) -> None:
+        """Writes one line an epoch."""
+        table = pd.DataFrame([asdict(epoch) for epoch in history])
+        write_text_atomically(self.path / "history.csv", table.to_csv(index=False))
+
+    def save_model(self, model: nn.Module) -> None:
+        """Writes the state_dict of the form that ships."""
+        save_atomically(model.state_dict(), self.path / "weights.pt")
+
+    def save_scores(self, scores: Mapping[str, Floats]) -> None:
+        """Writes the keyword probability of every clip, by split, in the order of the corpus."""
+        with (self.path / "scores.npz").open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **dict(scores))
+
+    def load_model(self) -> nn.Module:
+        """The model as it ships, in evaluation mode.
+
+        Raises:
+            ResultsError: The folder holds no complete run.
+        """
+        try:
+            about = json.loads((self.path / "config.json").read_text())
+            weights = torch.load(self.path / "weights.pt", weights_only=True)
+        except FileNotFoundError as error:
+            raise ResultsError(
+                f"{self.path} holds no complete run: {Path(error.filename).name} is missing"
+            ) from None
+        spec = read_spec(about["model"], about["spec"])
+        with torch.random.fork_rng(devices=[]):
+            model: KwsModel = build(spec)
+        shipped = parse(about["chain"], family(about["model"]).default).convert(model.eval())
+        shipped.load_state_dict(weights)
+        return shipped.eval()
+
+
+def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:
+    """A specification from the plain values that ``spec_values`` gave; JSON has made tuples lists."""
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return type(family(model).default)(**plain)

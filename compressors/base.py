@@ -1,0 +1,91 @@
+"""What a compressor is: phases that a chain runs through, each of which may do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar, NamedTuple, Self
+
+from torch import Tensor, nn
+
+from models.base import KwsModel, ModelOutput, ModelSpec
+
+# Marks a dataclass field that a chain settles itself: it cannot be written as an option.
+NOT_AN_OPTION = {"option": False}
+
+
+class Phase(IntEnum):
+    """When a compressor does its main work; a chain, read from right to left, never goes back."""
+
+    TRAIN = 0
+    SURGERY = 1
+    CONVERT = 2
+
+
+class TrainStep(NamedTuple):
+    """One training step, as a loss term sees it.
+
+    Attributes:
+        model: The model in training.
+        student: What it gave for the batch.
+        teacher: What the base gave for the same batch; None where the chain needs no teacher.
+        labels: Classes, shape (B,).
+    """
+
+    model: KwsModel
+    student: ModelOutput
+    teacher: ModelOutput | None
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """One way of making a model smaller. Every phase does nothing unless overridden.
+
+    A subclass is a frozen dataclass; its fields are the options that a chain can set. A phase returns a
+    new object and leaves its input alone.
+    """
+
+    token: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    phase: ClassVar[Phase] = Phase.TRAIN
+
+    def in_chain(self, tokens: frozenset[str]) -> Self:
+        """A copy whose open options are settled by the other compressors of the chain."""
+        return self
+
+    def check(self, base: ModelSpec, student: ModelSpec) -> None:
+        """Refuses what cannot work on this base and the student that the chain makes of it.
+
+        Raises:
+            ChainError: The reason, and what would work.
+        """
+
+    def student(self, spec: ModelSpec) -> ModelSpec:
+        """The architecture to train."""
+        return spec
+
+    def prepare(self, model: KwsModel) -> KwsModel:
+        """Before training: the model that will be trained."""
+        return model
+
+    def needs_teacher(self) -> bool:
+        """Whether training reads the base's outputs."""
+        return False
+
+    def task_share(self) -> float:
+        """The share of the task loss's weight that this compressor's own terms take over."""
+        return 0.0
+
+    def loss_terms(self, step: TrainStep) -> Mapping[str, Tensor]:
+        """Named scalars, added to the task loss."""
+        return {}
+
+    def surgery(self, model: KwsModel) -> KwsModel:
+        """After training: float in, smaller float out. MACs and parameters are counted on the result."""
+        return model
+
+    def convert(self, model: KwsModel) -> nn.Module:
+        """The last step: the form that ships."""
+        return model

@@ -1,0 +1,177 @@
+"""Chains of compressors: how they are written, which work, and how they act as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from compressors.base import Compressor, Phase, TrainStep
+from compressors.registry import read
+from models.base import KwsModel, ModelSpec, count_params
+from models.errors import ChainError, ModelError
+
+
+@dataclass(frozen=True)
+class Chain(Compressor):
+    """Compressors that act as one, in the order in which they act: DQ(SP(AD(KD(base)))) is kd first.
+
+    Attributes:
+        parts: The compressors, first to last.
+        text: The chain as it is written, last to first.
+    """
+
+    parts: tuple[Compressor, ...] = ()
+    text: str = ""
+
+    @property
+    def label(self) -> str:
+        """The chain's name in tables; the base alone is B."""
+        if not self.text:
+            return "B"
+        shown = "+".join(_token_label(piece) for piece in self.text.split("+"))
+        return f"{shown}+B" if all(part.phase is Phase.CONVERT for part in self.parts) else shown
+
+    @property
+    def trained(self) -> Chain:
+        """The chain without its conversion: the stage that is trained."""
+        return self._only(lambda part: part.phase is not Phase.CONVERT)
+
+    @property
+    def converts(self) -> bool:
+        """Whether the form that ships differs from the float form."""
+        return any(part.phase is Phase.CONVERT for part in self.parts)
+
+    def _only(self, wanted: Callable[[Compressor], bool]) -> Chain:
+        pieces = self.text.split("+") if self.text else []
+        kept = [(p, piece) for p, piece in zip(self.parts, reversed(pieces), strict=True) if wanted(p)]
+        return Chain(tuple(part for part, _ in kept), "+".join(piece for _, piece in reversed(kept)))
+
+    def check(self, base: ModelSpec, student: ModelSpec) -> None:
+        """Each part's own rules."""
+        for part in self.parts:
+            part.check(base, student)
+
+    def student(self, spec: ModelSpec) -> ModelSpec:
+        """The architecture to train, each part on what the one before it made."""
+        for part in self.parts:
+            spec = part.student(spec)
+        return spec
+
+    def prepare(self, model: KwsModel) -> KwsModel:
+        """Each part in turn."""
+        for part in self.parts:
+            model = part.prepare(model)
+        return model
+
+    def needs_teacher(self) -> bool:
+        """Whether any part learns from the base."""
+        return any(part.needs_teacher() for part in self.parts)
+
+    def task_share(self) -> float:
+        """What all parts together take over of the task loss's weight."""
+        return sum(part.task_share() for part in self.parts)
+
+    def loss_terms(self, step: TrainStep) -> Mapping[str, Tensor]:
+        """The terms of all parts."""
+        return {name: term for part in self.parts for name, term in part.loss_terms(step).items()}
+
+    def surgery(self, model: KwsModel) -> KwsModel:
+        """Each part in turn.
+
+        Raises:
+            ChainError: A part that cuts has cut nothing.
+        """
+        for part in self.parts:
+            smaller = part.surgery(model)
+            if part.phase is Phase.SURGERY and count_params(smaller) >= count_params(model):
+                raise ChainError(
+                    f"{part.token} changed nothing: the model still has {count_params(model)} parameters"
+                )
+            model = smaller
+        return model
+
+    def convert(self, model: KwsModel) -> nn.Module:
+        """At most one part converts.
+
+        Raises:
+            ChainError: It converted nothing.
+        """
+        for part in self.parts:
+            if part.phase is Phase.CONVERT:
+                converted = part.convert(model)
+                if _layout(converted) == _layout(model):
+                    raise ChainError(f"{part.token} changed nothing: every layer is as it was")
+                return converted
+        return model
+
+
+def parse(text: str, base: ModelSpec) -> Chain:
+    """Reads a chain such as ``dq+sp+ad+kd:hidden=12,kernel=13x5`` and refuses what cannot work.
+
+    Training compressors commute: ``kd+ad`` is read as ``ad+kd``, and the canonical text is the chain's
+    identity. The empty text, and ``base``, are the base alone.
+
+    Args:
+        text: Tokens joined by ``+``, the last to act first; options behind a colon.
+        base: The architecture that the chain starts from.
+
+    Raises:
+        ChainError: An unknown token or option, a token twice, an order or a combination that can't work.
+
+    Example:
+        >>> from models.crnn import CrnnSpec
+        >>> parse("sp+kd+ad", CrnnSpec()).label
+        'SP+AD+KD'
+    """
+    pieces = [piece.strip() for piece in text.split("+")] if text.strip() not in ("", "base") else []
+    written = [read(piece) for piece in pieces]
+    _check_order([part for part, _ in written])
+    acting = sorted(written, key=lambda pair: (-pair[0].phase, pair[0].token), reverse=True)
+    tokens = frozenset(part.token for part, _ in acting)
+    chain = Chain(
+        tuple(part.in_chain(tokens) for part, _ in acting), "+".join(piece for _, piece in reversed(acting))
+    )
+    try:
+        student = chain.student(base)
+    except ModelError as error:
+        raise ChainError(f"{text}: {error}") from None
+    chain.check(base, student)
+    _check_effect(chain, base, student)
+    return chain
+
+
+def _check_effect(chain: Chain, base: ModelSpec, student: ModelSpec) -> None:
+    """Refuses a chain that trains the base once more instead of something smaller."""
+    trained = chain.trained.parts
+    if trained and student == base and all(part.phase is Phase.TRAIN for part in trained):
+        raise ChainError(
+            f"{chain.text}: the student is the base itself, nothing gets smaller; give e.g. hidden=12"
+        )
+
+
+def _check_order(written: list[Compressor]) -> None:
+    """Refuses repetitions, two converters, and anything after a conversion or a cut that must precede it."""
+    tokens = [part.token for part in written]
+    for token in tokens:
+        if tokens.count(token) > 1:
+            raise ChainError(f"{token!r} stands twice in {'+'.join(tokens)}; write it once, with its options")
+    converters = [part.token for part in written if part.phase is Phase.CONVERT]
+    if len(converters) > 1:
+        raise ChainError(f"{' and '.join(converters)} both make the form that ships; use one of them")
+    if converters and tokens[0] != converters[0]:
+        right = "+".join(converters + [token for token in tokens if token not in converters])
+        raise ChainError(
+            f"{'+'.join(tokens)} acts from right to left, and nothing can be trained after {converters[0]!r}; "
+            f"write {right}"
+        )
+
+
+def _layout(model: nn.Module) -> list[type[nn.Module]]:
+    return [type(module) for module in model.modules()]
+
+
+def _token_label(piece: str) -> str:
+    token, _, rest = piece.partition(":")
+    return f"{token.upper()}({rest})" if rest else token.upper()

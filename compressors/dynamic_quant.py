@@ -1,0 +1,52 @@
+"""Dynamic quantization (``dq``): int8 weights of GRU and linear layers, no training.
+
+The only file that imports ``torch.ao.quantization``, which torch means to drop.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from compressors.base import Compressor, Phase
+from compressors.registry import register
+from models.base import KwsModel
+from models.errors import ChainError
+
+
+@register
+@dataclass(frozen=True)
+class DynamicQuant(Compressor):
+    """Stores the weights of GRU and linear layers in int8; the convolution stays in float.
+
+    Activations are quantized at run time with one scale for each call, so the result of a clip depends
+    on what else is in the call: converted models are measured one clip at a time, as they run on a device.
+    """
+
+    token: ClassVar[str] = "dq"
+    summary: ClassVar[str] = "dynamic quantization of GRU and linear layers to int8"
+    phase: ClassVar[Phase] = Phase.CONVERT
+
+    def convert(self, model: KwsModel) -> nn.Module:
+        """A quantized copy, for the CPU.
+
+        Raises:
+            ChainError: The model has no GRU and no linear layer.
+        """
+        from torch.ao.quantization import quantize_dynamic
+
+        layers = {nn.GRU, nn.Linear}
+        if not any(type(module) in layers for module in model.modules()):
+            raise ChainError(f"dq: {type(model).__name__} has no GRU or linear layer to quantize")
+        with warnings.catch_warnings():
+            # Deprecated since torch 2.10, and the C++ side warns that qint8 weights may saturate.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            quantize: Callable[..., nn.Module] = quantize_dynamic
+            converted = quantize(model, layers, dtype=torch.qint8)
+        return converted.eval()

@@ -1,0 +1,116 @@
+"""Compressors by token, and how one is written: ``token:option=value,...``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from typing import Any, get_type_hints
+
+from compressors.base import Compressor
+from models.errors import ChainError
+
+_COMPRESSORS: dict[str, type[Compressor]] = {}
+# The modules of this package that register a compressor when they are imported.
+_OWN = ("compressors.distill", "compressors.structured_prune", "compressors.dynamic_quant")
+
+
+def register(compressor: type[Compressor]) -> type[Compressor]:
+    """Class decorator that makes a compressor available under its token.
+
+    Raises:
+        ChainError: The token is taken, or is not lower-case letters and digits.
+    """
+    token = compressor.token
+    if not re.fullmatch(r"[a-z][a-z0-9]*", token):
+        raise ChainError(
+            f"the token {token!r} of {compressor.__name__} must be lower-case letters and digits"
+        )
+    if token in _COMPRESSORS:
+        raise ChainError(f"a compressor {token!r} is already registered; choose another token")
+    _COMPRESSORS[token] = compressor
+    return compressor
+
+
+def compressors() -> dict[str, type[Compressor]]:
+    """All registered compressors by token, sorted."""
+    for module in _OWN:
+        importlib.import_module(module)
+    return dict(sorted(_COMPRESSORS.items()))
+
+
+def read(piece: str) -> tuple[Compressor, str]:
+    """One compressor and its canonical text, from ``token:name=value,...``.
+
+    Raises:
+        ChainError: An unknown token or option, or a value that cannot be read; the message lists what exists.
+
+    Example:
+        >>> read("KD:hidden=12,alpha=0.90")[1]
+        'kd:hidden=12,alpha=0.9'
+    """
+    token, _, rest = piece.partition(":")
+    there = compressors()
+    kind = there.get(token.lower())
+    if kind is None:
+        near = difflib.get_close_matches(token.lower(), there, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ChainError(f"no compressor {token!r}; {hint}there is: {', '.join(there)}")
+    hints = get_type_hints(kind)
+    known = {option.name: option for option in options(kind)}
+    given: dict[str, Any] = {}
+    for assignment in filter(None, rest.split(",")):
+        name, equals, value = assignment.partition("=")
+        if name not in known or not equals:
+            names = ", ".join(f"{option}=" for option in known) or "none"
+            raise ChainError(f"{token}: cannot read option {assignment!r}; its options: {names}")
+        given[name] = _value(f"{token}: {name}", value, str(hints[name]))
+    canonical = ",".join(f"{name}={_text(given[name])}" for name in known if name in given)
+    return kind(**given), f"{kind.token}:{canonical}" if canonical else kind.token
+
+
+def options(kind: type[Compressor]) -> list[Field[Any]]:
+    """The fields of a compressor that a chain can set."""
+    return [entry for entry in fields(kind) if entry.metadata.get("option", True)]
+
+
+def default_text(option: Field[Any]) -> str:
+    """An option's default, as it would be written."""
+    return "open" if option.default in (None, MISSING) else _text(option.default)
+
+
+def _value(where: str, text: str, hint: str) -> Any:
+    """Reads an option by the type of its field."""
+    readers: list[tuple[str, Callable[[str], Any], str]] = [
+        ("tuple", lambda raw: tuple(int(part) for part in raw.split("x")), "two whole numbers such as 15x5"),
+        ("bool", lambda raw: {"true": True, "false": False}[raw.lower()], "true or false"),
+        ("float", float, "a number"),
+        ("int", int, "a whole number"),
+    ]
+    for name, read, expected in readers:
+        if name in hint:
+            try:
+                value = read(text)
+            except (ValueError, KeyError):
+                value = None
+            if value is None or (name == "tuple" and len(value) != 2):
+                raise ChainError(f"{where}={text} must be {expected}")
+            return value
+    return text
+
+
+def _text(value: Any) -> str:
+    return (
+        "x".join(map(str, value))
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _token_label(piece: str) -> str:
+    token, _, rest = piece.partition(":")
+    return f"{token.upper()}({rest})" if rest else token.upper()

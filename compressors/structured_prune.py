@@ -1,0 +1,113 @@
+"""Structured pruning (``sp``): whole units fade away in training and are then cut out for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from compressors.base import Compressor, Phase, TrainStep
+from compressors.losses import group_penalty
+from compressors.registry import register
+from compressors.surgery import narrow, unit_norms, unit_weights
+from models.base import KwsModel, ModelSpec, WidthGroup
+from models.errors import ChainError
+
+
+@register
+@dataclass(frozen=True)
+class StructuredPrune(Compressor):
+    """Shrinks convolution channels, GRU units and attention units of a model of full width.
+
+    Before training the units with the largest weights are chosen to stay; a weight decay drives the
+    others to zero while the rest learns to do without them; then they are removed, together with every
+    column that read them.
+
+    Attributes:
+        keep: Share of the units of each group that stays; a quarter is the study's size.
+        channels: Convolution channels to keep; 0: by ``keep``.
+        hidden: GRU units to keep in each layer; 0: by ``keep``.
+        attention: Units of the attention's inner layer to keep; 0: by ``keep``.
+        decay: Strength of the weight decay on what goes.
+    """
+
+    token: ClassVar[str] = "sp"
+    summary: ClassVar[str] = "structured pruning of channels and units, cut out for good"
+    phase: ClassVar[Phase] = Phase.SURGERY
+
+    keep: float = 0.25
+    channels: int = 0
+    hidden: int = 0
+    attention: int = 0
+    decay: float = 10.0
+
+    def check(self, base: ModelSpec, student: ModelSpec) -> None:
+        """Refuses shares and strengths out of range."""
+        if not 0 < self.keep <= 1:
+            raise ChainError(f"sp: keep={self.keep} must be above 0 and at most 1")
+        if min(self.channels, self.hidden, self.attention) < 0:
+            raise ChainError("sp: channels, hidden and attention must be at least 1, or 0 to go by keep")
+        if self.decay <= 0:
+            raise ChainError(f"sp: decay={self.decay} must be above 0")
+
+    def width(self, group: WidthGroup) -> int:
+        """How many units of a group stay.
+
+        Raises:
+            ChainError: More than there are.
+        """
+        asked = {"channels": self.channels, "hidden": self.hidden, "attention": self.attention}
+        width = asked.get(group.field) or max(1, round(self.keep * group.size))
+        if width > group.size:
+            raise ChainError(f"sp: {group.field}={width} is more than the {group.size} of the model")
+        return width
+
+    def prepare(self, model: KwsModel) -> KwsModel:
+        """Chooses the units that stay, by the norm of all that belongs to them, and remembers them.
+
+        Raises:
+            ChainError: The model has no width groups, or nothing would be removed.
+        """
+        groups = model.width_groups()
+        if not groups:
+            raise ChainError(f"sp: {type(model).__name__} does not say which of its units can be removed")
+        if all(self.width(group) == group.size for group in groups):
+            raise ChainError("sp: nothing to remove, every unit would stay; ask for fewer, e.g. keep=0.25")
+        prepared = deepcopy(model)
+        for group in groups:
+            strongest = unit_norms(model, group).topk(self.width(group)).indices
+            prepared.register_buffer(_buffer(group), strongest.sort().values)
+        return prepared
+
+    def loss_terms(self, step: TrainStep) -> Mapping[str, Tensor]:
+        """The penalty on all units that go."""
+        weights = [
+            weight
+            for group in step.model.width_groups()
+            for weight in unit_weights(step.model, group, _others(group, kept_units(step.model, group)))
+        ]
+        return {"group_penalty": group_penalty(weights, self.decay)}
+
+    def surgery(self, model: KwsModel) -> KwsModel:
+        """Removes them."""
+        return narrow(model, {group.name: kept_units(model, group) for group in model.width_groups()})
+
+
+def kept_units(model: KwsModel, group: WidthGroup) -> Tensor:
+    """The units that ``prepare`` chose to keep, ascending."""
+    return model.get_buffer(_buffer(group))
+
+
+def _others(group: WidthGroup, units: Tensor) -> Tensor:
+    """The units of a group that are not among the given ones."""
+    mask = torch.ones(group.size, dtype=torch.bool)
+    mask[units] = False
+    return mask.nonzero().flatten()
+
+
+def _buffer(group: WidthGroup) -> str:
+    return f"sp_keep_{group.name.replace('.', '_')}"

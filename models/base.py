@@ -1,0 +1,141 @@
+"""The contract that every keyword spotter keeps, and the description of what can be narrowed in it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+# One mel frame is 10 ms: hop 160 at 16 kHz.
+FRAMES_PER_SECOND = 100
+N_MELS = 40
+N_CLASSES = 2
+
+
+class ModelOutput(NamedTuple):
+    """What a forward pass gives.
+
+    Attributes:
+        logits: Shape (B, K).
+        energies: Attention energies before the softmax over time, shape (B, T'); None where the model
+            has no attention.
+    """
+
+    logits: Tensor
+    energies: Tensor | None
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where one unit of a width group stands in one parameter.
+
+    Along ``dim`` the parameter is laid out as (repeats, size, block): unit i owns ``block`` neighbouring
+    entries in each of ``repeats`` copies. The three gates of a GRU are repeats, the mel rows that a
+    convolution channel hands to the next layer are a block.
+    """
+
+    parameter: str
+    dim: int
+    repeats: int = 1
+    block: int = 1
+
+
+@dataclass(frozen=True)
+class WidthGroup:
+    """Units that can be removed together with everything that reads or writes them.
+
+    Attributes:
+        name: Unique in the model, e.g. ``gru.0``.
+        field: The field of the specification that holds the group's width.
+        size: Number of units now.
+        members: All parameters that the units stand in.
+    """
+
+    name: str
+    field: str
+    size: int
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The architecture of a model: a frozen dataclass of plain values for each family."""
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Refuses what cannot be built.
+
+        Raises:
+            ModelError: Says which field is wrong and what would be right.
+        """
+
+    def attention_frames(self, mel_frames: int) -> int | None:
+        """Frames T' that attention weighs in an input of T mel frames; None without attention."""
+        return None
+
+
+SpecT = TypeVar("SpecT", bound=ModelSpec)
+
+
+class KwsModel(nn.Module, abc.ABC):
+    """A keyword spotter: log-mel frames in, logits out, whole clips or as a stream."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @abc.abstractmethod
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        """Whole clips, shape (B, M, T)."""
+
+    @abc.abstractmethod
+    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> Any:
+        """The state before the first chunk.
+
+        Args:
+            batch: Number of streams B.
+            max_buffer_len: How many frames after the convolution attention looks back on; None for all.
+        """
+
+    @abc.abstractmethod
+    def stream(self, chunk: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """The next chunk of each stream.
+
+        Args:
+            chunk: Log-mel frames, shape (B, M, T), any T from 0 up.
+            state: What ``init_state`` or the previous call gave; it is left as it was.
+
+        Returns:
+            Logits after each frame that the chunk completed, shape (B, T', K), and the next state.
+            How the audio is cut into chunks makes no difference.
+        """
+
+    def width_groups(self) -> tuple[WidthGroup, ...]:
+        """What structured pruning may narrow; empty where the family does not support it."""
+        return ()
+
+
+def count_params(model: nn.Module) -> int:
+    """Number of trainable numbers of a float model."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def clone_state(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights that later training leaves alone."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def spec_values(spec: ModelSpec) -> Mapping[str, Any]:
+    """The fields of a specification, as plain values that JSON can hold."""
+    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+
+
+def example_input(batch: int = 1, frames: int = 2 * FRAMES_PER_SECOND) -> Tensor:
+    """Log-mel shaped zeros (B, M, T); two seconds is what MACs are counted on."""
+    return torch.zeros(batch, N_MELS, frames)

@@ -1,0 +1,89 @@
+"""Model families by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.base import KwsModel, ModelSpec
+from models.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Family:
+    """A registered model family: its name, its default specification and its class."""
+
+    name: str
+    default: ModelSpec
+    model: Callable[..., KwsModel]
+
+
+_FAMILIES: dict[str, Family] = {}
+# The modules of this package that register a family when they are imported.
+_OWN = ("models.crnn",)
+
+
+def _families() -> dict[str, Family]:
+    for module in _OWN:
+        importlib.import_module(module)
+    return _FAMILIES
+
+
+def register(name: str, default: ModelSpec) -> Callable[[type[KwsModel]], type[KwsModel]]:
+    """Class decorator that makes a model family available under a name.
+
+    Args:
+        name: What ``--model`` takes.
+        default: The uncompressed base: the specification that is trained as teacher.
+
+    Raises:
+        ModelError: The name, or the type of the specification, is taken.
+    """
+
+    def add(model: type[KwsModel]) -> type[KwsModel]:
+        if name in _FAMILIES:
+            raise ModelError(f"a model named {name!r} is already registered; choose another name")
+        if any(type(family.default) is type(default) for family in _FAMILIES.values()):
+            kind = type(default).__name__
+            raise ModelError(
+                f"{kind} already belongs to another model; give {name!r} a specification class of its own"
+            )
+        _FAMILIES[name] = Family(name, default, model)
+        return model
+
+    return add
+
+
+def family(name: str) -> Family:
+    """The family of that name.
+
+    Raises:
+        ModelError: There is none; the message lists those that exist.
+    """
+    if name not in _families():
+        raise ModelError(f"no model named {name!r}; there is: {', '.join(names())}")
+    return _families()[name]
+
+
+def names() -> list[str]:
+    """All registered names, sorted."""
+    return sorted(_families())
+
+
+def build(spec: ModelSpec) -> KwsModel:
+    """A freshly initialised model of that specification; draws from torch's global generator.
+
+    Raises:
+        ModelError: No family is registered for this type of specification.
+
+    Example:
+        >>> from models.base import count_params
+        >>> from models.crnn import CrnnSpec
+        >>> count_params(build(CrnnSpec()))
+        70443
+    """
+    for entry in _families().values():
+        if type(entry.default) is type(spec):
+            return entry.model(spec)
+    raise ModelError(f"no model is registered for {type(spec).__name__}; there is: {', '.join(names())}")
