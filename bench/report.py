@@ -23,8 +23,7 @@ def _small(value: float) -> str:
 
 # Column of the row, heading, format.
 SUMMARY: tuple[tuple[str, str, Callable[..., str]], ...] = (
-    ("label", "chain", str),
-    ("params", "params", lambda value: f"{value:,.0f}"),
+    ("label", "chain", lambda name: name.replace("(", "\n(")),
     ("macs", "kMACs on 2 s", lambda value: f"{value / 1000:,.0f}"),
     ("macs_ratio", "fewer", _times),
     ("size_kb", "KB", lambda value: f"{value:.1f}"),
@@ -42,7 +41,9 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     title = (
         f"{first.model} on {first.data}, keyword {first.keyword!r}, recipe {first.recipe}, seed {first.seed}"
     )
-    caption = f"{first.keyword_clips} of {first.clips} test clips are the keyword; lower au_fa_fr and 1-AUC are better"
+    caption = (
+        f"{first.keyword_clips} of {first.clips} test clips are the keyword; au_fa_fr, 1-AUC: lower is better"
+    )
     table = _table(title, caption)
     for name, heading, _ in SUMMARY:
         table.add_column(heading, justify="left" if name == "label" else "right")
@@ -75,8 +76,11 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
     caption = (
         f"{len(corpus.noise) / SAMPLE_RATE_HZ:.0f} s of background noise, {len(corpus.skipped)} files skipped"
     )
-    whole = Table(
-        title=f"{corpus.name} ({corpus.hash})", caption=caption, title_justify="left", caption_justify="left"
+    whole = _table(
+        title=f"{corpus.name} ({corpus.hash[:12]})",
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
     )
     for heading in ("split", "clips", "hours", "words", "speakers"):
         whole.add_column(heading, justify="left" if heading == "split" else "right")

@@ -1,0 +1,123 @@
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from compressors.chain import parse
+from compressors.structured_prune import StructuredPrune, kept_units
+from compressors.surgery import narrow, unit_norms, unit_weights, zero_units
+from models.base import KwsModel, Member, WidthGroup, count_params
+from models.crnn import CrnnSpec
+from models.errors import ChainError, ModelError
+from models.registry import build
+
+SPECS = [CrnnSpec(), CrnnSpec(channels=3, hidden=7, attention=5, layers=3), CrnnSpec(hidden=6, layers=1)]
+
+
+def random_model(spec: CrnnSpec, seed: int = 0) -> KwsModel:
+    torch.manual_seed(seed)
+    return build(spec).eval()
+
+
+def others(group: WidthGroup, keep: torch.Tensor) -> torch.Tensor:
+    return torch.tensor([unit for unit in range(group.size) if unit not in keep.tolist()])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("keep", [0.25, 0.6])
+def test_the_pruned_model_equals_the_masked_one(spec: CrnnSpec, keep: float) -> None:
+    compressor = StructuredPrune(keep=keep)
+    model = compressor.prepare(random_model(spec))
+    pruned, masked = compressor.surgery(model), deepcopy(model)
+    for group in model.width_groups():
+        zero_units(masked, group, others(group, kept_units(model, group)))
+    log_mel = torch.randn(4, 40, 101)
+    with torch.no_grad():
+        torch.testing.assert_close(tuple(pruned(log_mel)), tuple(masked(log_mel)), atol=1e-5, rtol=0)
+        assert not torch.allclose(pruned(log_mel).logits, model(log_mel).logits, atol=1e-3)
+    assert count_params(pruned) < count_params(model)
+
+
+def test_the_default_cut_is_the_studys_without_dead_columns() -> None:
+    compressor = StructuredPrune()
+    pruned = compressor.surgery(compressor.prepare(random_model(CrnnSpec())))
+    shapes = {name: tuple(parameter.shape) for name, parameter in pruned.named_parameters()}
+    assert shapes["conv.weight"] == (2, 1, 5, 20)
+    assert shapes["gru.weight_ih_l0"] == (3 * 16, 2 * 18)
+    assert shapes["gru.weight_ih_l1"] == shapes["gru.weight_hh_l0"] == (3 * 16, 16)
+    assert shapes["attention.0.weight"] == (16, 16)
+    assert shapes["attention.2.weight"] == (1, 16)
+    assert shapes["classifier.weight"] == (2, 16)
+    # 48 dead inputs in the last two linear layers are what the study left.
+    assert count_params(pruned) == 4893 - 48 - 2 * 48
+    kinds = {type(module) for module in pruned.modules()}
+    assert {nn.Conv2d, nn.GRU, nn.Linear} <= kinds
+
+
+def test_surgery_leaves_its_input_and_the_generator_alone() -> None:
+    compressor = StructuredPrune()
+    model = compressor.prepare(random_model(CrnnSpec()))
+    before = deepcopy(model.state_dict())
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    compressor.surgery(model)
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_the_strongest_units_stay() -> None:
+    model = random_model(CrnnSpec())
+    weak = {"conv": [0, 3], "gru.0": [5], "gru.1": [60], "attention": [1, 2]}
+    for group in model.width_groups():
+        zero_units(model, group, torch.tensor(weak[group.name]))
+        assert unit_norms(model, group)[weak[group.name]].tolist() == [0.0] * len(weak[group.name])
+    prepared = StructuredPrune(keep=0.5).prepare(model)
+    for group in prepared.width_groups():
+        assert not set(kept_units(prepared, group).tolist()) & set(weak[group.name])
+
+
+def test_units_and_members_cover_each_weight_once_a_group() -> None:
+    """Removing all units of the recurrent layer removes all its weights: counted by hand."""
+    model = random_model(CrnnSpec())
+    groups = {group.name: group for group in model.width_groups()}
+    everything = unit_weights(model, groups["gru.0"], torch.arange(64))
+    own = 3 * 64 * 144 + 3 * 64 * 64 + 2 * 3 * 64
+    assert sum(weight.numel() for weight in everything) == own + 3 * 64 * 64 + 3 * 64 * 64
+
+
+def test_layers_of_one_gru_keep_equally_many_units() -> None:
+    with pytest.raises(ModelError, match="equally many"):
+        narrow(random_model(CrnnSpec()), {"gru.0": torch.arange(4)})
+
+
+def test_nothing_to_remove_is_an_error() -> None:
+    with pytest.raises(ChainError, match="nothing to remove"):
+        StructuredPrune(keep=1.0).prepare(random_model(CrnnSpec()))
+    with pytest.raises(ChainError, match="more than the 64"):
+        StructuredPrune(hidden=65).prepare(random_model(CrnnSpec()))
+
+
+def test_a_model_without_width_groups_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model(CrnnSpec())
+    monkeypatch.setattr(type(model), "width_groups", lambda self: ())
+    with pytest.raises(ChainError, match="Crnn does not say"):
+        StructuredPrune().prepare(model)
+
+
+def test_a_cut_that_cuts_nothing_is_an_error() -> None:
+    chain = parse("sp", CrnnSpec())
+    model = random_model(CrnnSpec())
+    for group in model.width_groups():
+        model.register_buffer(f"sp_keep_{group.name.replace('.', '_')}", torch.arange(group.size))
+    with pytest.raises(ChainError, match="sp changed nothing"):
+        chain.surgery(model)
+
+
+def test_a_member_finds_its_rows() -> None:
+    """Two channels of three mel rows, in two copies: unit 1 owns rows 3-5 and 9-11."""
+    from compressors.surgery import unit_index
+
+    found = unit_index(torch.tensor([1]), 2, Member("any", 0, repeats=2, block=3))
+    assert found.tolist() == [3, 4, 5, 9, 10, 11]

@@ -1,0 +1,85 @@
+"""Shared by all tests: a cache of their own, a tiny corpus, and the way to real recordings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, write_corpus
+
+# Speaker-disjoint real recordings: the Arabic Speech Commands, in a folder of <word>/<clip>.flac.
+ARABIC = "KWS_BENCH_ARABIC"
+WORDS = {"start": 900.0, "left": 350.0, "right": 550.0, "stop": 1500.0}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing is built in, or taken from, the user's cache."""
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("KWS_BENCH_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture
+def arabic() -> Path:
+    """The folder of real recordings; the test is skipped where there is none."""
+    folder = os.environ.get(ARABIC)
+    if not folder:
+        pytest.skip(f"{ARABIC} names no folder of real recordings")
+    return Path(folder)
+
+
+def tone(word: str, speaker: int, take: int) -> np.ndarray:
+    """A 'word': a noisy tone whose pitch tells the words apart, and a little the speakers."""
+    rng = np.random.default_rng([list(WORDS).index(word), speaker, take])
+    time_s = np.arange(CLIP_SAMPLES) / SAMPLE_RATE_HZ
+    pitch_hz = WORDS[word] * (1 + 0.01 * speaker)
+    wave = 0.3 * np.sin(2 * np.pi * pitch_hz * time_s) * np.hanning(CLIP_SAMPLES)
+    return ((wave + 0.02 * rng.standard_normal(CLIP_SAMPLES)) * 32767).astype(np.int16)
+
+
+def tone_clips(takes: int) -> pd.DataFrame:
+    """Twelve speakers, eight of them for training."""
+    rows = [
+        (word, f"s{speaker:02}", split, f"{word}/s{speaker:02}_nohash_{take}.wav", speaker, take)
+        for speaker in range(12)
+        for split in ["train" if speaker < 8 else "validation" if speaker < 10 else "test"]
+        for word in WORDS
+        for take in range(takes)
+    ]
+    return pd.DataFrame(rows, columns=["word", "speaker", "split", "source", "number", "take"])
+
+
+@pytest.fixture(scope="session")
+def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """240 clips of tones in place of words."""
+    clips = tone_clips(takes=5)
+    waves = np.stack([tone(row.word, row.number, row.take) for row in clips.itertuples()])
+    noise = np.random.default_rng(0).normal(0, 500, 3 * SAMPLE_RATE_HZ).astype(np.int16)
+    return write_corpus(
+        tmp_path_factory.mktemp("corpora") / "tones",
+        name="tones",
+        content_hash="0" * 16,
+        clips=clips,
+        waveforms=[waves[:100], waves[100:]],
+        noise=noise,
+    )
+
+
+@pytest.fixture(scope="session")
+def tone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same kind of corpus as a folder of WAV files, with lists."""
+    folder = tmp_path_factory.mktemp("audio") / "tones"
+    clips = tone_clips(takes=3)
+    for row in clips.itertuples():
+        path = folder / row.source
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sf.write(path, tone(row.word, row.number, row.take), SAMPLE_RATE_HZ)
+    for name, split in (("validation_list.txt", "validation"), ("testing_list.txt", "test")):
+        (folder / name).write_text("\n".join(clips.loc[clips["split"] == split, "source"]) + "\n")
+    return folder
