@@ -85,7 +85,8 @@ def au_fa_fr(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     reached = min(int(np.searchsorted(curve.thresholds, 1.0)), len(curve.thresholds) - 1)
     alarms = curve.false_alarms[: reached + 1] / total
     rejects = curve.false_rejects[: reached + 1] / total
-    return float(-np.trapezoid(rejects, alarms))
+    # Alarms fall along the curve.
+    return float(np.trapezoid(rejects[::-1], alarms[::-1]))
 
 
 def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
@@ -98,7 +99,7 @@ def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     curve = det(labels, scores)
     if not curve.negatives or not curve.positives:
         return float("nan")
-    misses = float(-np.trapezoid(curve.false_rejects, curve.false_alarms))
+    misses = float(np.trapezoid(curve.false_rejects[::-1], curve.false_alarms[::-1]))
     return 1.0 - misses / (curve.negatives * curve.positives)
 
 

@@ -22,14 +22,12 @@ from bench.measure import cost, latency_ms, size_kb
 from bench.metrics import Floats, quality
 from bench.records import RunRecord, append_record, load_record, quality_columns, save_record
 from bench.runs import RunFolder
+from bench.score import EVAL_BATCH, keyword_probability, predict
 from bench.train import (
-    EVAL_BATCH,
     Clips,
     DivergedError,
     Epoch,
     Training,
-    keyword_probability,
-    predict,
     train,
 )
 from compressors.chain import Chain, parse
@@ -143,7 +141,7 @@ def plan(config: RunConfig, chain: Chain, corpus_hash: str, runs: Path) -> list[
     stages: dict[str, Stage] = {}
     for part in (parse("", default), chain.trained, chain):
         described = [(type(piece).__name__, asdict(piece)) for piece in part.parts]
-        slug = "".join(c if c.isalnum() or c in "+." else "-" for c in part.text) or "base"
+        slug = "+".join(piece.token for piece in reversed(part.parts)) or "base"
         target = config.target_metric if part.parts else None
         whole = {**identity, "chain": described, "target_metric": target}
         run = RunFolder(runs / f"{slug}-{content_hash(whole)}")
@@ -178,7 +176,7 @@ def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) 
         record = replace(record, **_ratios(record, load_record(base.path) or record))
         record = replace(record, peak_memory_mb=peak_memory_mb())
         stage.run.save_config(config.model, stage.chain, model.spec, asdict(config))
-        stage.run.save_model(shipped)
+        stage.run.save_model(model, shipped)
     save_record(stage.run.path, record)
     stage.run.checkpoint.unlink(missing_ok=True)
     return record

@@ -23,15 +23,14 @@ def _small(value: float) -> str:
 
 # Column of the row, heading, format.
 SUMMARY: tuple[tuple[str, str, Callable[..., str]], ...] = (
-    ("label", "chain", lambda name: name.replace("(", "\n(")),
-    ("macs", "kMACs on 2 s", lambda value: f"{value / 1000:,.0f}"),
+    ("label", "chain", lambda name: name.replace("(", "\n (").replace(",", ",\n  ")),
+    ("macs", "kMACs\non 2 s", lambda value: f"{value / 1000:,.0f}"),
     ("macs_ratio", "fewer", _times),
     ("size_kb", "KB", lambda value: f"{value:.1f}"),
     ("size_ratio", "smaller", _times),
-    ("validation_au_fa_fr", "au_fa_fr valid.", _small),
-    ("au_fa_fr", "au_fa_fr test", _small),
-    ("validation_one_minus_auc", "1-AUC valid.", _small),
-    ("one_minus_auc", "1-AUC test", _small),
+    ("validation_au_fa_fr", "au_fa_fr\nvalid.", _small),
+    ("au_fa_fr", "au_fa_fr\ntest", _small),
+    ("one_minus_auc", "1-AUC\ntest", _small),
 )
 
 
@@ -46,7 +45,7 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     )
     table = _table(title, caption)
     for name, heading, _ in SUMMARY:
-        table.add_column(heading, justify="left" if name == "label" else "right")
+        table.add_column(heading, justify="left" if name == "label" else "right", no_wrap=True)
     for record in records:
         table.add_row(*(_cell(getattr(record, name), shown) for name, _, shown in SUMMARY))
     return table
@@ -60,8 +59,7 @@ def _table(title: str, caption: str | None = None) -> Table:
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
+        padding=(0, 1, 0, 0),
     )
 
 
@@ -76,12 +74,7 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
     caption = (
         f"{len(corpus.noise) / SAMPLE_RATE_HZ:.0f} s of background noise, {len(corpus.skipped)} files skipped"
     )
-    whole = _table(
-        title=f"{corpus.name} ({corpus.hash[:12]})",
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-    )
+    whole = _table(f"{corpus.name} ({corpus.hash[:12]})", caption)
     for heading in ("split", "clips", "hours", "words", "speakers"):
         whole.add_column(heading, justify="left" if heading == "split" else "right")
     for split in (*SPLITS, "all"):

@@ -52,9 +52,15 @@ class RunFolder:
         table = pd.DataFrame([asdict(epoch) for epoch in history])
         write_text_atomically(self.path / "history.csv", table.to_csv(index=False))
 
-    def save_model(self, model: nn.Module) -> None:
-        """Writes the state_dict of the form that ships."""
+    def save_model(self, model: KwsModel, shipped: nn.Module) -> None:
+        """Writes the float weights, and beside them those of the form that ships where that is another.
+
+        A converted state_dict holds objects that torch only reads by running code from the file, so it is
+        kept for its bytes, and the model is made again from the float weights.
+        """
         save_atomically(model.state_dict(), self.path / "weights.pt")
+        if shipped is not model:
+            save_atomically(shipped.state_dict(), self.path / "shipped.pt")
 
     def save_scores(self, scores: Mapping[str, Floats]) -> None:
         """Writes the keyword probability of every clip, by split, in the order of the corpus."""
@@ -77,9 +83,8 @@ class RunFolder:
         spec = read_spec(about["model"], about["spec"])
         with torch.random.fork_rng(devices=[]):
             model: KwsModel = build(spec)
-        shipped = parse(about["chain"], family(about["model"]).default).convert(model.eval())
-        shipped.load_state_dict(weights)
-        return shipped.eval()
+        model.load_state_dict(weights)
+        return parse(about["chain"], family(about["model"]).default).convert(model.eval()).eval()
 
 
 def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:

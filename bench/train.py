@@ -1,4 +1,4 @@
-"""One flat training loop for base and students alike, and the scoring of a trained model."""
+"""One flat training loop for base and students alike."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from torch.nn import functional
 
 from bench.config import Recipe, seed_from
 from bench.features import Features, augment, log_mel, mask, to_float
-from bench.metrics import Floats, au_fa_fr
+from bench.metrics import au_fa_fr
+from bench.score import keyword_probability, predict
 from compressors.base import TrainStep
 from compressors.chain import Chain
 from models.base import KwsModel, ModelOutput, clone_state
-
-EVAL_BATCH = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +145,9 @@ class Training:
 def save_atomically(value: Any, path: Path) -> None:
     """torch.save to a file beside it, then a rename."""
     handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    os.close(handle)
-    torch.save(value, scratch)
+    # Through a file object: given a name, torch writes that name into the file, many times over.
+    with os.fdopen(handle, "wb") as file:
+        torch.save(value, file)
     os.replace(scratch, path)
 
 
@@ -276,26 +276,3 @@ def _balanced(labels: Tensor) -> Tensor:
     pick_positive = positive[torch.randint(len(positive), (draws,))]
     pick_negative = negative[torch.randint(len(negative), (draws,))]
     return torch.where(torch.rand(draws) < 0.5, pick_positive, pick_negative)
-
-
-def predict(
-    model: nn.Module, features: Tensor, rows: npt.NDArray[np.int64], batch: int = EVAL_BATCH
-) -> Tensor:
-    """Logits (n, K) of some rows of the features (N, M, T), without gradients.
-
-    Args:
-        model: In any form that maps (B, M, T) to ``ModelOutput``.
-        features: Of the whole corpus.
-        rows: Which clips.
-        batch: Clips a call; 1 for dynamically quantized models, whose scales depend on the whole call.
-    """
-    model.eval()
-    with torch.inference_mode():
-        blocks = [model(features[block]).logits for block in torch.split(torch.from_numpy(rows), batch)]
-    return torch.cat(blocks)
-
-
-def keyword_probability(logits: Tensor) -> Floats:
-    """Softmax probability of the keyword in double precision, so that confident clips don't tie at 1."""
-    probability: Floats = torch.softmax(logits.double(), dim=1)[:, 1].numpy()
-    return probability

@@ -87,5 +87,5 @@ class Compressor:
         return model
 
     def convert(self, model: KwsModel) -> nn.Module:
-        """The last step: the form that ships."""
+        """The last step: the form that ships. The same weights always give the same form."""
         return model

@@ -163,8 +163,8 @@ def _check_order(written: list[Compressor]) -> None:
     if converters and tokens[0] != converters[0]:
         right = "+".join(converters + [token for token in tokens if token not in converters])
         raise ChainError(
-            f"{'+'.join(tokens)} acts from right to left, and nothing can be trained after {converters[0]!r}; "
-            f"write {right}"
+            f"{'+'.join(tokens)} acts from right to left, and nothing can be trained after "
+            f"{converters[0]!r}; write {right}"
         )
 
 

@@ -48,7 +48,7 @@ def read(piece: str) -> tuple[Compressor, str]:
         ChainError: An unknown token or option, or a value that cannot be read; the message lists what exists.
 
     Example:
-        >>> read("KD:hidden=12,alpha=0.90")[1]
+        >>> read("KD:hidden=12,alpha=0.90,temperature=2")[1]
         'kd:hidden=12,alpha=0.9'
     """
     token, _, rest = piece.partition(":")
@@ -67,7 +67,9 @@ def read(piece: str) -> tuple[Compressor, str]:
             names = ", ".join(f"{option}=" for option in known) or "none"
             raise ChainError(f"{token}: cannot read option {assignment!r}; its options: {names}")
         given[name] = _value(f"{token}: {name}", value, str(hints[name]))
-    canonical = ",".join(f"{name}={_text(given[name])}" for name in known if name in given)
+    # An option that says the default is none: the same chain has the same text.
+    changed = [name for name in known if name in given and given[name] != known[name].default]
+    canonical = ",".join(f"{name}={_text(given[name])}" for name in changed)
     return kind(**given), f"{kind.token}:{canonical}" if canonical else kind.token
 
 

@@ -39,8 +39,8 @@ def tone(word: str, speaker: int, take: int) -> np.ndarray:
     rng = np.random.default_rng([list(WORDS).index(word), speaker, take])
     time_s = np.arange(CLIP_SAMPLES) / SAMPLE_RATE_HZ
     pitch_hz = WORDS[word] * (1 + 0.01 * speaker)
-    wave = 0.3 * np.sin(2 * np.pi * pitch_hz * time_s) * np.hanning(CLIP_SAMPLES)
-    return ((wave + 0.02 * rng.standard_normal(CLIP_SAMPLES)) * 32767).astype(np.int16)
+    wave = 0.05 * np.sin(2 * np.pi * pitch_hz * time_s) * np.hanning(CLIP_SAMPLES)
+    return ((wave + 0.04 * rng.standard_normal(CLIP_SAMPLES)) * 32767).astype(np.int16)
 
 
 def tone_clips(takes: int) -> pd.DataFrame:

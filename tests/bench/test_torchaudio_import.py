@@ -24,7 +24,8 @@ import sys, types, torch
 torch.ops.load_library = lambda path: None
 fake = types.SimpleNamespace(is_align_available=lambda: False, cuda_version=lambda: None)
 for name in ("_torchaudio", "torchaudio"):
-    setattr(torch.ops, name, types.SimpleNamespace(**vars(fake), _lfilter_core_loop=None, _overdrive_core_loop=None))
+    loops = {"_lfilter_core_loop": None, "_overdrive_core_loop": None}
+    setattr(torch.ops, name, types.SimpleNamespace(**vars(fake), **loops))
 """
 
 

@@ -49,7 +49,7 @@ def test_students_are_the_studys(text: str, student: CrnnSpec) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["kd:hidden=12,channels=3", "kd:channels=3,hidden=12", "KD:channels=3,hidden=12"]
+    "text", ["kd:hidden=12,channels=3", "kd:channels=3,hidden=12", "KD:channels=3,hidden=12,alpha=0.95"]
 )
 def test_a_chain_has_one_text(text: str) -> None:
     assert parse(text, BASE).text == "kd:channels=3,hidden=12"

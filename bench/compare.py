@@ -1,0 +1,261 @@
+"""Comparing tables of results: which rows are the same model, and which measures may be set side by side.
+
+Pure functions of DataFrames; nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+Rows = tuple[Mapping[str, Any], ...]
+# What a row is of, besides its chain. Only rows that agree in all of it are averaged.
+IDENTITY = ("data", "corpus_hash", "keyword", "model", "recipe")
+QUALITY = re.compile(r"(validation_)?(au_fa_fr|auc|one_minus_auc|eer|frr_at_far_\w+|accuracy)")
+COST = ("macs", "macs_per_s", "params", "size_kb", "theoretical_kb", "latency_ms")
+EFFORT = ("epochs", "best_epoch", "epochs_to_target", "train_seconds")
+# Times of the same model differ from one measurement to the next.
+TIMING_NOISE = 0.1
+ROUNDING = 1e-9
+CHANGES = [
+    *("label", "measure", "before", "after", "difference", "relative", "verdict", "reason"),
+    *("runs_before", "runs_after"),
+]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column that can be compared.
+
+    Attributes:
+        name: The column.
+        group: ``quality``, ``validation``, ``cost`` or ``effort``.
+        lower_is_better: Which way it improves.
+        noise: Relative difference that still counts as unchanged.
+    """
+
+    name: str
+    group: str
+    lower_is_better: bool
+    noise: float
+
+
+@dataclass(frozen=True)
+class Side:
+    """A table ready to be compared.
+
+    Attributes:
+        name: Of the file, as shown.
+        rows: One row a model, its runs averaged; ``runs`` says how many.
+        failed: Rows whose run did not end well, as they were.
+        named_by_chain: ``chain`` holds the label, as in the published table; options are not known.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    failed: pd.DataFrame
+    named_by_chain: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two tables side by side.
+
+    Attributes:
+        before: The reference.
+        after: What is held against it.
+        changes: One row a label and measure, columns ``CHANGES``; difference and relative (a share of
+            the reference) are NaN where the verdict is ``not compared``.
+        only_before: Labels that only the reference has.
+        only_after: Labels that only the other one has.
+        failed: Labels of ``only_before`` whose runs did not end well in the other one, with the reason.
+    """
+
+    before: Side
+    after: Side
+    changes: pd.DataFrame
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    failed: Mapping[str, str]
+
+
+def measure_named(name: str) -> Measure | None:
+    """What is known of a column; None for one that is not a measure.
+
+    Example:
+        >>> measure_named("validation_auc").lower_is_better, measure_named("keyword")
+        (False, None)
+    """
+    noise = TIMING_NOISE if name in ("latency_ms", "train_seconds") else 0.0
+    if name in COST or name in EFFORT:
+        return Measure(name, "cost" if name in COST else "effort", True, noise)
+    found = QUALITY.fullmatch(name)
+    if not found:
+        return None
+    return Measure(name, "validation" if found[1] else "quality", found[2] not in ("auc", "accuracy"), noise)
+
+
+def canonical_chain(chain: Any) -> str:
+    """A chain whatever the order its options were written in; the base alone is empty.
+
+    Example:
+        >>> canonical_chain("kd:kernel=13x5,hidden=12")
+        'kd:hidden=12,kernel=13x5'
+    """
+    pieces = (piece.partition(":") for piece in known(chain).split("+"))
+    return "+".join(token + colon + ",".join(sorted(rest.split(","))) for token, colon, rest in pieces)
+
+
+def known(value: Any) -> str:
+    """A cell as text; empty where the table has nothing."""
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def side(name: str, table: pd.DataFrame) -> Side:
+    """A table with its runs averaged, in order of appearance; failed ones are set aside.
+
+    Args:
+        name: Of the file, as shown.
+        table: From ``load_results``; of any version of the toolkit, or the published one.
+    """
+    named_by_chain = bool((table["label"] == table["chain"]).all())
+    table = table.assign(key=table["label"] if named_by_chain else table["chain"].map(canonical_chain))
+    done = table["status"].eq("ok") if "status" in table else pd.Series(True, table.index)
+    rows = table[done]
+    keys = ["key", *(column for column in IDENTITY if column in rows)]
+    grouped = rows.groupby(keys, sort=False, dropna=False)
+    means = grouped.mean(numeric_only=True).drop(columns=keys, errors="ignore")
+    means.insert(0, "runs", grouped.size())
+    means.insert(0, "label", grouped["label"].first())
+    return Side(name, means.reset_index(), table[~done], named_by_chain)
+
+
+def compare(before: Side, after: Side) -> Comparison:
+    """Joins two tables on the chain with its options, or on the label where one of them has no options."""
+    on = ["label" if before.named_by_chain or after.named_by_chain else "key"]
+    on += [column for column in IDENTITY if _tells_apart(column, before.rows, after.rows)]
+    before_rows, after_rows = _records(before.rows), _records(after.rows)
+    pairs: list[Rows] = [
+        (left, right)
+        for left in before_rows
+        for right in after_rows
+        if all(known(left[column]) == known(right[column]) for column in on)
+    ]
+    changes = [
+        change
+        for name, (left, right) in zip(_names(pairs, pairs), pairs, strict=True)
+        for change in _changes(name, left, right, (before, after))
+    ]
+    matched = {id(row) for pair in pairs for row in pair}
+    lone_before = [(row,) for row in before_rows if id(row) not in matched]
+    lone_after = [(row,) for row in after_rows if id(row) not in matched]
+    only_before = _names(lone_before, [(row,) for row in before_rows])
+    failed = {
+        name: f"{bad['status']} {known(bad.get('reason'))}".strip()
+        for name, (row,) in zip(only_before, lone_before, strict=True)
+        for bad in _records(after.failed)
+        if all(known(row[column]) == known(bad[column]) for column in on)
+    }
+    only_after = _names(lone_after, [(row,) for row in after_rows])
+    table = pd.DataFrame(changes, columns=CHANGES)
+    return Comparison(before, after, table, tuple(only_before), tuple(only_after), failed)
+
+
+def compare_all(tables: Mapping[str, pd.DataFrame]) -> list[Comparison]:
+    """Holds every table against the first; the published one is the reference wherever it stands."""
+    sides = sorted((side(*item) for item in tables.items()), key=lambda each: not each.named_by_chain)
+    return [compare(sides[0], other) for other in sides[1:]]
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _tells_apart(column: str, before: pd.DataFrame, after: pd.DataFrame) -> bool:
+    """Whether rows must agree in a column to be paired: where one table has several of what both have."""
+    if column not in before or column not in after:
+        return False
+    left, right = ({known(value) for value in rows[column]} for rows in (before, after))
+    return max(len(left), len(right)) > 1 and bool(left & right)
+
+
+def _names(rows: Sequence[Rows], among: Sequence[Rows]) -> list[str]:
+    """Labels, with whatever else tells them apart in brackets where the label alone does not."""
+
+    def value(row: Rows, column: str) -> str:
+        return "/".join(dict.fromkeys(filter(None, (known(part.get(column)) for part in row))))
+
+    names = []
+    for row in rows:
+        label = str(row[0]["label"])
+        twins = [other for other in among if other[0]["label"] == label]
+        columns = ("key", *IDENTITY)
+        apart = [name for name in columns if len({value(other, name) for other in twins}) > 1]
+        more = ", ".join(value(row, name)[:24] or "-" for name in apart)
+        names.append(f"{label} [{more}]" if more else label)
+    return names
+
+
+def _changes(
+    name: str, left: Mapping[str, Any], right: Mapping[str, Any], sides: tuple[Side, Side]
+) -> Iterator[tuple[Any, ...]]:
+    """A row of ``CHANGES`` for every measure that either row has."""
+    for measure in filter(None, map(measure_named, dict.fromkeys([*left, *right]))):
+        before, after = (float(row.get(measure.name, math.nan)) for row in (left, right))
+        if math.isnan(before) and math.isnan(after):
+            continue
+        reason = _why_not(measure, left, right, sides)
+        for row, side_ in zip((left, right), sides, strict=True):
+            if not reason and math.isnan(float(row.get(measure.name, math.nan))):
+                reason = f"{side_.name} does not have it"
+        if reason:
+            outcome: tuple[Any, ...] = (math.nan, math.nan, "not compared", reason)
+        else:
+            outcome = (after - before, _relative(before, after), _verdict(measure, before, after), "")
+        yield (name, measure.name, before, after, *outcome, int(left["runs"]), int(right["runs"]))
+
+
+def _relative(before: float, after: float) -> float:
+    if before == after:
+        return 0.0
+    return (after - before) / abs(before) if before else math.copysign(math.inf, after - before)
+
+
+def _verdict(measure: Measure, before: float, after: float) -> str:
+    if abs(after - before) <= max(measure.noise, ROUNDING) * abs(before):
+        return "unchanged"
+    return "better" if (after < before) == measure.lower_is_better else "worse"
+
+
+def _why_not(
+    measure: Measure, left: Mapping[str, Any], right: Mapping[str, Any], sides: tuple[Side, Side]
+) -> str:
+    """Why a measure of two rows must not be compared; empty where it may be."""
+    if measure.group == "cost":
+        threads = [known(row.get("latency_threads")) for row in (left, right)]
+        differ = measure.name == "latency_ms" and all(threads) and threads[0] != threads[1]
+        return f"latency on {threads[0]} and {threads[1]} threads" if differ else ""
+    for column, what in (("corpus_hash", "corpus"), ("keyword", "keyword")):
+        values = [known(row.get(column)) for row in (left, right)]
+        for value, side_ in zip(values, sides, strict=True):
+            if not value:
+                return f"{side_.name} does not say which {what} its figures are of"
+        if values[0] != values[1]:
+            shown = values if what == "keyword" else [_corpus(row) for row in (left, right)]
+            return f"different {'corpora' if what == 'corpus' else 'keywords'}: {shown[0]} and {shown[1]}"
+    prefix = "validation_" if measure.group == "validation" else ""
+    for column, what in ((f"{prefix}clips", "clips"), (f"{prefix}keyword_clips", "keyword clips")):
+        counts = [known(row.get(column)) for row in (left, right)]
+        if measure.group != "effort" and all(counts) and counts[0] != counts[1]:
+            numbers = " and ".join(f"{float(count):.0f}" for count in counts)
+            return f"different splits: {numbers} {prefix.rstrip('_') or 'test'} {what}"
+    return ""
+
+
+def _corpus(row: Mapping[str, Any]) -> str:
+    return f"{known(row.get('data'))} ({known(row['corpus_hash'])[:8]})".strip()

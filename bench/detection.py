@@ -1,0 +1,180 @@
+"""From keyword probability over time to detections, and their score against known keyword times.
+
+Pure functions, incremental, without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from models.errors import ResultsError
+
+# Thresholds are tried in even steps of log-odds, for probabilities crowd at 0 and 1.
+LOG_ODDS = np.arange(-40, 101) / 10
+
+
+class Frame(NamedTuple):
+    """The model's opinion at one moment.
+
+    Attributes:
+        time_s: End of the audio that it has heard.
+        probability: Of the keyword.
+    """
+
+    time_s: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Hysteresis:
+    """When a probability counts as a detection: once an utterance.
+
+    Attributes:
+        threshold: A detection comes when the probability reaches it.
+        off_ratio: The utterance is over once the probability is below this share of the threshold.
+        refractory_s: For so long after a detection there is no other one.
+    """
+
+    threshold: float
+    off_ratio: float = 0.5
+    refractory_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.threshold <= 1 and 0 < self.off_ratio <= 1 and self.refractory_s >= 0):
+            raise ResultsError(
+                f"threshold {self.threshold:g} and its off-ratio {self.off_ratio:g} must be above 0 and at "
+                f"most 1, the refractory time {self.refractory_s:g} s at least 0"
+            )
+
+
+class DetectorState(NamedTuple):
+    """What a detector remembers.
+
+    Attributes:
+        active: An utterance was detected and is not over.
+        last_s: Time of the last detection.
+    """
+
+    active: bool = False
+    last_s: float = float("-inf")
+
+
+def detect(
+    frames: Iterable[Frame], how: Hysteresis, state: DetectorState
+) -> tuple[list[Frame], DetectorState]:
+    """The detections among the next frames of a stream, and the next state.
+
+    Each is the frame at which the probability reached the threshold: what a device would act on.
+
+    Example:
+        >>> track = [Frame(t, p) for t, p in [(1, 0.1), (2, 0.9), (3, 0.7), (4, 0.9), (5, 0.2)]]
+        >>> detect(track, Hysteresis(0.8), DetectorState())[0]
+        [Frame(time_s=2, probability=0.9)]
+    """
+    found = []
+    active, last_s = state
+    for frame in frames:
+        if frame.probability < how.threshold * how.off_ratio:
+            active = False
+        elif not active and frame.probability >= how.threshold and frame.time_s - last_s >= how.refractory_s:
+            active, last_s = True, frame.time_s
+            found.append(frame)
+    return found, DetectorState(active, last_s)
+
+
+class Span(NamedTuple):
+    """From when to when a keyword clip lasts."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class StreamScore:
+    """How detections compare with the keyword times of a stream.
+
+    Attributes:
+        threshold: That the detections were made at.
+        keywords: Keyword clips in the stream.
+        hits: Keyword clips with a detection.
+        false_alarms: Detections that belong to no keyword clip, and second ones of the same.
+        duration_s: Length of the stream.
+    """
+
+    threshold: float
+    keywords: int
+    hits: int
+    false_alarms: int
+    duration_s: float
+
+    @property
+    def misses(self) -> int:
+        """Keyword clips without a detection."""
+        return self.keywords - self.hits
+
+    @property
+    def false_alarms_per_hour(self) -> float:
+        """False alarms over the length of the whole stream."""
+        return self.false_alarms / self.duration_s * 3600
+
+
+def matches(detections: Sequence[Frame], keywords: Sequence[Span], tolerance_s: float = 1.0) -> list[int]:
+    """For each detection the number of the keyword clip that it finds; -1 for a false alarm.
+
+    It must come within the clip or up to ``tolerance_s`` after it; a clip is found once.
+    """
+    found: list[int] = []
+    for detection in detections:
+        number = next(
+            (
+                n
+                for n, span in enumerate(keywords)
+                if span.start_s <= detection.time_s <= span.end_s + tolerance_s and n not in found
+            ),
+            -1,
+        )
+        found.append(number)
+    return found
+
+
+def score(
+    detections: Sequence[Frame], keywords: Sequence[Span], duration_s: float, threshold: float
+) -> StreamScore:
+    """Hits, misses and false alarms of the detections made at a threshold."""
+    found = matches(detections, keywords)
+    return StreamScore(
+        threshold=threshold,
+        keywords=len(keywords),
+        hits=sum(number >= 0 for number in found),
+        false_alarms=found.count(-1),
+        duration_s=duration_s,
+    )
+
+
+def choose_threshold(frames: Sequence[Frame], keywords: Sequence[Span], duration_s: float) -> StreamScore:
+    """The threshold with the fewest errors on a stream whose keyword times are known.
+
+    A miss and a false alarm count alike. Where a whole range of thresholds does equally well, the middle
+    (in log-odds) of its widest unbroken stretch is taken, which is the furthest from either error.
+
+    Args:
+        frames: Of the whole stream.
+        keywords: When the keyword was spoken in it.
+        duration_s: Its length.
+
+    Returns:
+        The score at that threshold.
+    """
+    scores = []
+    for threshold in 1 / (1 + np.exp(-LOG_ODDS)):
+        detections, _ = detect(frames, Hysteresis(float(threshold)), DetectorState())
+        scores.append(score(detections, keywords, duration_s, float(threshold)))
+    errors = np.array([one.misses + one.false_alarms for one in scores])
+    least = np.flatnonzero(errors == errors.min())
+    stretches = np.split(least, np.flatnonzero(np.diff(least) > 1) + 1)
+    widest = max(stretches, key=len)
+    return scores[int(widest[len(widest) // 2])]

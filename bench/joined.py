@@ -1,0 +1,169 @@
+"""Streams joined from the clips of one split's speakers, over background noise, with known keyword times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.config import seed_from
+from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, Int16Array
+from bench.detection import Span
+from models.errors import CorpusError
+
+Floats32 = npt.NDArray[np.float32]
+
+FADE_SAMPLES = SAMPLE_RATE_HZ // 50
+LONGEST_GAP_SAMPLES = SAMPLE_RATE_HZ // 2
+FEWEST_OTHERS = 5
+SNR_DB = 20.0
+# Clips that the level of the background is set by.
+LEVEL_CLIPS = 200
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One clip in a joined stream.
+
+    Attributes:
+        row: Of the corpus.
+        start_sample: Where it begins.
+        is_keyword: Whether the keyword is spoken in it.
+    """
+
+    row: int
+    start_sample: int
+    is_keyword: bool
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Which clips stand where; the samples are made when they are asked for.
+
+    Attributes:
+        name: For titles and files.
+        clips: In order of time, not overlapping.
+        samples: Length of the whole, with noise behind the last clip.
+        seed: Of the background.
+    """
+
+    name: str
+    clips: tuple[Placed, ...]
+    samples: int
+    seed: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the whole."""
+        return self.samples / SAMPLE_RATE_HZ
+
+    @property
+    def keywords(self) -> list[Span]:
+        """When the keyword clips begin and end."""
+        starts = [clip.start_sample for clip in self.clips if clip.is_keyword]
+        return [Span(start / SAMPLE_RATE_HZ, (start + CLIP_SAMPLES) / SAMPLE_RATE_HZ) for start in starts]
+
+
+def joined_stream(corpus: Corpus, keyword: str, split: str, *, seed: int = 0) -> Joined:
+    """All clips of a split: other words, and the keyword at even distances among them.
+
+    Before each keyword clip and at the end stand equally many other clips, at least five, so that keyword
+    clips are several seconds apart; where the split has too few others, they are used again.
+
+    Args:
+        corpus: Where the clips are; splits have no speakers in common.
+        keyword: The word to spot.
+        split: ``validation`` or ``test``.
+        seed: Of the order, the gaps and the background.
+
+    Raises:
+        CorpusError: The split lacks the keyword or other words.
+    """
+    rng = np.random.default_rng(seed_from("joined", split, seed))
+    keywords, others = _rows(corpus, keyword, split, rng)
+    each = max(FEWEST_OTHERS, len(others) // (len(keywords) + 1))
+    order: list[tuple[int, bool]] = []
+    for number, row in enumerate([*keywords, None]):
+        order += [(int(others[(number * each + i) % len(others)]), False) for i in range(each)]
+        order += [(int(row), True)] if row is not None else []
+    return _place(f"joined {split} stream", order, rng, seed)
+
+
+def speech_keyword_speech(
+    corpus: Corpus, keyword: str, split: str = "test", *, speech_clips: int = 8, seed: int = 0
+) -> Joined:
+    """The study's picture: some 10 s of other words, one keyword clip, the same words again.
+
+    Raises:
+        CorpusError: The split lacks the keyword or other words.
+    """
+    rng = np.random.default_rng(seed_from("speech, keyword, speech", split, seed))
+    keywords, others = _rows(corpus, keyword, split, rng)
+    speech = [(int(row), False) for row in np.resize(others, speech_clips)]
+    order = [*speech, (int(keywords[0]), True), *speech]
+    return _place("speech, keyword, speech", order, rng, seed)
+
+
+def _rows(
+    corpus: Corpus, keyword: str, split: str, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The split's keyword clips and its others, both shuffled."""
+    rows = corpus.indices(split)
+    is_keyword = corpus.labels(keyword)[rows] == 1
+    if is_keyword.all() or not is_keyword.any():
+        raise CorpusError(f"the {split} split of {corpus.name} needs clips of {keyword!r} and of other words")
+    return rng.permutation(rows[is_keyword]), rng.permutation(rows[~is_keyword])
+
+
+def _place(name: str, order: Sequence[tuple[int, bool]], rng: np.random.Generator, seed: int) -> Joined:
+    """One clip after the other, with gaps of up to half a second between them."""
+    gaps = rng.integers(0, LONGEST_GAP_SAMPLES, len(order) + 1, endpoint=True)
+    starts = np.cumsum(gaps[:-1] + CLIP_SAMPLES) - CLIP_SAMPLES
+    placed = tuple(Placed(row, int(start), key) for (row, key), start in zip(order, starts, strict=True))
+    # A second of background at the end, so that the last clip is heard to its end.
+    return Joined(name, placed, placed[-1].start_sample + 2 * CLIP_SAMPLES, seed)
+
+
+def render(joined: Joined, corpus: Corpus) -> Iterator[Int16Array]:
+    """The samples of a joined stream, in blocks; memory does not grow with its length.
+
+    Clips keep their level and are faded into a background that goes on beneath them, 20 dB below their
+    mean power; it is the corpus's noise, its end faded into its beginning, or white where there is none.
+    """
+    background = _background(joined, corpus)
+    ramp = np.sin(np.linspace(0, np.pi / 2, FADE_SAMPLES, dtype=np.float32)) ** 2
+    fade = np.concatenate([ramp, np.ones(CLIP_SAMPLES - 2 * FADE_SAMPLES, np.float32), ramp[::-1]])
+    at = 0
+    for clip in joined.clips:
+        yield _to_int16(_cut(background, at, clip.start_sample))
+        at = clip.start_sample + CLIP_SAMPLES
+        yield _to_int16(_cut(background, clip.start_sample, at) + fade * corpus.waveforms[clip.row])
+    yield _to_int16(_cut(background, at, joined.samples))
+
+
+def _background(joined: Joined, corpus: Corpus) -> Floats32:
+    """A loop of noise at its level, int16 units."""
+    rng = np.random.default_rng(seed_from("background", joined.seed))
+    noise = np.asarray(corpus.noise[: 60 * SAMPLE_RATE_HZ], np.float32)
+    if len(noise) > 2 * FADE_SAMPLES and np.any(noise):
+        ramp = np.linspace(0, 1, FADE_SAMPLES, dtype=np.float32)
+        seam = np.sqrt(ramp) * noise[:FADE_SAMPLES] + np.sqrt(1 - ramp) * noise[-FADE_SAMPLES:]
+        noise = np.concatenate([seam, noise[FADE_SAMPLES:-FADE_SAMPLES]])
+    else:
+        noise = rng.standard_normal(10 * SAMPLE_RATE_HZ).astype(np.float32)
+    rows = [clip.row for clip in joined.clips[:LEVEL_CLIPS]]
+    power = float(np.mean([np.square(corpus.waveforms[row].astype(np.float64)).mean() for row in rows]))
+    level = np.sqrt(power / 10 ** (SNR_DB / 10) / np.square(noise.astype(np.float64)).mean())
+    return np.roll(noise, int(rng.integers(len(noise)))) * np.float32(level)
+
+
+def _cut(loop: Floats32, start: int, stop: int) -> Floats32:
+    return loop.take(np.arange(start, stop), mode="wrap")
+
+
+def _to_int16(samples: Floats32) -> Int16Array:
+    limits = np.iinfo(np.int16)
+    clipped: Int16Array = np.clip(np.rint(samples), limits.min, limits.max).astype(np.int16)
+    return clipped

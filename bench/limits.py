@@ -1,0 +1,80 @@
+"""Changes that must not happen between two tables, for use in CI."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bench.compare import COST, EFFORT, ROUNDING, Comparison, measure_named
+from models.errors import ResultsError
+
+PATTERN = re.compile(r"\s*(\w+)\s*([<>])\s*([+-](?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%?)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A change that must not happen, such as ``au_fa_fr>+10%``.
+
+    Attributes:
+        text: As it was written.
+        measure: The column.
+        above: More than ``amount`` is too much; else less than it.
+        amount: Signed difference; a share where ``relative``.
+        relative: ``amount`` is of the reference's value.
+    """
+
+    text: str
+    measure: str
+    above: bool
+    amount: float
+    relative: bool
+
+
+def parse_limit(text: str) -> Limit:
+    """Reads ``au_fa_fr>+10%``: a measure, < or >, a signed difference, and % where it is a share.
+
+    Raises:
+        ResultsError: It reads differently, or there is no such measure.
+
+    Example:
+        >>> parse_limit("size_kb > +0").amount
+        0.0
+    """
+    found = PATTERN.fullmatch(text)
+    if not found:
+        raise ResultsError(
+            f'--fail-if {text!r}: give a measure, < or >, and a signed difference, as in "au_fa_fr>+10%"'
+        )
+    name, way, amount, percent = found.groups()
+    if measure_named(name) is None:
+        raise ResultsError(
+            f"--fail-if {text!r}: no measure {name!r}; there is: au_fa_fr, auc, one_minus_auc, eer, "
+            f"frr_at_far_..., accuracy, validation_..., {', '.join((*COST, *EFFORT))}"
+        )
+    return Limit(text, name, way == ">", float(amount) / (100 if percent else 1), bool(percent))
+
+
+def exceeded(limit: Limit, comparison: Comparison) -> list[str]:
+    """One line for every label that breaks the limit, runs that failed included.
+
+    Raises:
+        ResultsError: A label's measure, or all of them, cannot be compared.
+    """
+    before, after = comparison.before.name, comparison.after.name
+    rows = comparison.changes[comparison.changes["measure"] == limit.measure]
+    for row in rows[rows["verdict"] == "not compared"].itertuples():
+        raise ResultsError(
+            f"--fail-if {limit.text!r}: {limit.measure} of {row.label} cannot be compared: {row.reason}"
+        )
+    if rows.empty and not comparison.failed:
+        raise ResultsError(
+            f"--fail-if {limit.text!r}: {before} and {after} share no row with {limit.measure}"
+        )
+    change = rows["relative"] if limit.relative else rows["difference"]
+    slack = ROUNDING * (1 if limit.relative else rows["before"].abs())
+    over = (change - limit.amount) * (1 if limit.above else -1) > slack
+    return [f"{label}: {why} in {after}, breaks {limit.text}" for label, why in comparison.failed.items()] + [
+        f"{row.label}: {row.measure} {row.before:.6g} -> {row.after:.6g}, "
+        f"{row.difference:+.3g} ({row.relative:+.1%}), breaks {limit.text}"
+        for row in rows[over].itertuples()
+    ]

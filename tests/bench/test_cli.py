@@ -1,0 +1,119 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench.cli import main
+from bench.records import load_results
+
+SMALL = ["--epochs", "1", "--keyword", "start"]
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tone_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A whole run of the main job, on a small folder."""
+    out = tmp_path_factory.mktemp("cli") / "out"
+    os.environ["KWS_BENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    return out, call("run", "--chain", "dq+sp+ad+kd", "--data", tone_folder, "--out", out, *SMALL)
+
+
+def test_the_main_job_leaves_table_figures_and_runs(finished: tuple[Path, Result]) -> None:
+    out, result = finished
+    assert result.exit_code == 0
+    table = load_results(out / "results.csv")
+    assert table["label"].tolist() == ["B", "SP+AD+KD", "DQ+SP+AD+KD"]
+    assert sorted(p.name for p in (out / "runs").iterdir()) == sorted(table["run_id"])
+    for kind in ("quantization", "size_vs_epochs", "size_vs_macs"):
+        for suffix in ("png", "svg"):
+            assert (out / "figures" / f"{kind}.{suffix}").stat().st_size > 5000
+    assert "10.1x" in result.output
+    assert "20.5x" in result.output
+    assert "DQ+SP+AD+KD" in result.output
+
+
+def test_the_table_fits_eighty_columns(finished: tuple[Path, Result]) -> None:
+    lines = finished[1].output.splitlines()
+    assert max(len(line) for line in lines if "KD" in line or "au_fa_fr" in line) <= 80
+    assert not [line for line in lines if "…" in line]
+
+
+HELP = "import sys; from bench.cli import main; sys.argv = ['bench', *{args}]; main(standalone_mode=False); "
+
+
+@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["data", "info", "--help"]])
+def test_help_does_not_import_torch(args: list[str]) -> None:
+    code = HELP.format(args=args) + "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: bench" in done.stdout
+
+
+def test_list_shows_options_and_defaults() -> None:
+    output = call("list").output
+    assert "alpha=0.95" in output
+    assert "keep=0.25" in output
+    assert "kws-hw" in output
+    assert "crnn" in output
+
+
+def test_data_info_counts_clips(tone_folder: Path) -> None:
+    result = call("data", "info", tone_folder)
+    assert result.exit_code == 0
+    all_line = next(line for line in result.output.splitlines() if line.split()[:1] == ["all"])
+    assert all_line.split()[1:] == ["144", "0.04", "4", "12"]
+    assert any(line.split() == ["start", "24", "6", "6"] for line in result.output.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--chain", "kx"], "no compressor 'kx'"),
+        (["--chain", "kd+dq"], "write dq+kd"),
+        (["--chain", "kd", "--chain", "kd:hiden=3"], "cannot read option"),
+        (["--model", "rnn"], "no model named 'rnn'; there is: crnn"),
+        (["--recipe", "fast"], "no recipe named 'fast'; there is: default, kws-hw"),
+        (["--keyword", "strat"], "no clips of the keyword 'strat'; did you mean: start"),
+        (["--data", "/no/such/folder"], "no data '/no/such/folder': give synthetic"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two(
+    arguments: list[str], says: str, tone_folder: Path, tmp_path: Path
+) -> None:
+    defaults = ["run", "--data", str(tone_folder), "--keyword", "start", "--out", str(tmp_path / "out")]
+    result = call(*defaults, *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--epochs", "x"], ["--target-metric", "-1"]])
+def test_numbers_out_of_range_are_status_two(arguments: list[str]) -> None:
+    result = call("run", *arguments)
+    assert result.exit_code == 2
+    assert "Invalid value" in result.stderr
+
+
+@pytest.mark.slow
+def test_interrupted_by_ctrl_c_it_goes_on_from_the_last_epoch(tone_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "run", "--chain", "kd", "--data", str(tone_folder)]
+    command += ["--keyword", "start", "--epochs", "60", "--out", str(tmp_path)]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not list(tmp_path.rglob("checkpoint.pt")):
+        assert started.poll() is None
+    started.send_signal(signal.SIGINT)
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert errors.strip() == "stopped; what is finished stays, and the same command goes on from there"
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "goes on after epoch" in again.stdout
+    assert load_results(tmp_path / "results.csv")["label"].tolist() == ["B", "KD"]

@@ -1,0 +1,222 @@
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import bench.pipeline as subject
+from bench.config import Recipe, RunConfig
+from bench.corpora.base import Corpus
+from bench.measure import size_kb
+from bench.metrics import au_fa_fr
+from bench.pipeline import run_chain
+from bench.records import RunRecord, load_results
+from bench.runs import RunFolder
+from bench.train import Epoch
+from compressors.chain import parse
+from compressors.registry import compressors
+from models.base import count_params
+from models.crnn import CrnnSpec
+from models.errors import ChainError, KwsError, ResultsError
+
+BASE = CrnnSpec()
+RECIPE = Recipe(versions=1, batch_size=64)
+CONFIG = RunConfig(chain="kd", data="tones", keyword="start", recipe=RECIPE, epochs=1)
+
+
+class Log:
+    """Remembers what it was told."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.trained: list[str] = []
+        self.epochs: list[int] = []
+        self.reused: list[str] = []
+        self.stop_after = stop_after
+
+    def started(self, label: str, epochs: int, done: int) -> None:
+        self.trained.append(f"{label} {done}/{epochs}")
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.epochs.append(epoch.epoch)
+        if len(self.epochs) == self.stop_after:
+            raise KeyboardInterrupt
+
+    def finished(self, record: RunRecord, reused: bool) -> None:
+        if reused:
+            self.reused.append(record.label)
+
+
+@pytest.fixture(autouse=True)
+def tones(tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "open_corpus", lambda data, keyword, progress: tone_corpus)
+
+
+def valid_chains() -> list[str]:
+    """Every token alone and every pair, in the order in which the parser takes them."""
+    found = []
+    for names in [*itertools.combinations(compressors(), 1), *itertools.combinations(compressors(), 2)]:
+        for order in itertools.permutations(names):
+            try:
+                text = parse("+".join(order), BASE).text
+            except ChainError:
+                continue
+            if text not in found:
+                found.append(text)
+    return found
+
+
+def test_all_pairs_are_valid_in_one_order() -> None:
+    count = len(compressors())
+    assert len(valid_chains()) == count + count * (count - 1) // 2
+
+
+@pytest.mark.parametrize("chain", valid_chains())
+def test_every_token_and_pair_trains(chain: str, tmp_path: Path, shared_out: Path) -> None:
+    records = run_chain(replace(CONFIG, chain=chain), shared_out, Log())
+    labels = [record.label for record in records]
+    whole = parse(chain, BASE)
+    assert labels == list(dict.fromkeys(["B", whole.trained.label, whole.label]))
+    assert all(record.status == "ok" for record in records)
+    last = records[-1]
+    assert last.size_kb < records[0].size_kb
+    assert last.keyword_clips == 10
+    assert 0 <= last.au_fa_fr <= 0.25
+
+
+@pytest.fixture(scope="module")
+def shared_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("out")
+
+
+def test_a_row_is_what_its_folder_holds(tmp_path: Path, tone_corpus: Corpus) -> None:
+    _, trained, shipped = run_chain(replace(CONFIG, chain="dq+sp+ad+kd"), tmp_path, Log())
+    assert [trained.label, shipped.label] == ["SP+AD+KD", "DQ+SP+AD+KD"]
+    folder = RunFolder(tmp_path / "runs" / shipped.run_id)
+    model = folder.load_model()
+    assert size_kb(model) == shipped.size_kb
+    assert (folder.path / "shipped.pt").stat().st_size / 1024 == shipped.size_kb
+    scores = np.load(folder.path / "scores.npz")
+    labels = tone_corpus.labels("start")
+    for split, value in (("test", shipped.au_fa_fr), ("validation", shipped.validation_au_fa_fr)):
+        assert au_fa_fr(labels[tone_corpus.indices(split)], scores[split]) == value
+    assert shipped.params == trained.params == 4749
+    assert shipped.macs == trained.macs == 193813 - 1200
+    floats = RunFolder(tmp_path / "runs" / trained.run_id)
+    assert count_params(floats.load_model()) == 4749
+    history = pd.read_csv(floats.path / "history.csv")
+    assert history["epoch"].tolist() == [1]
+    about = json.loads((floats.path / "config.json").read_text())
+    assert about["spec"]["hidden"] == 16
+    assert about["run"]["keyword"] == "start"
+    assert not floats.checkpoint.exists()
+
+
+def test_ratios_are_to_the_base(tmp_path: Path) -> None:
+    base, shipped = run_chain(replace(CONFIG, chain="dq"), tmp_path, Log())
+    assert (base.size_ratio, base.macs_ratio, base.params_ratio) == (1, 1, 1)
+    assert shipped.size_ratio == pytest.approx(base.size_kb / shipped.size_kb)
+    assert shipped.macs_ratio == 1
+
+
+def test_what_is_there_is_not_run_again(tmp_path: Path) -> None:
+    run_chain(replace(CONFIG, chain="kd"), tmp_path, Log())
+    table = (tmp_path / "results.csv").read_bytes()
+    again = Log()
+    run_chain(replace(CONFIG, chain="kd"), tmp_path, again)
+    assert again.trained == []
+    assert again.reused == ["B", "KD"]
+    assert (tmp_path / "results.csv").read_bytes() == table
+    more = Log()
+    run_chain(replace(CONFIG, chain="dq+kd:alpha=0.95,temperature=2"), tmp_path, more)
+    assert more.trained == [], "options that say the defaults are the same training"
+    assert load_results(tmp_path / "results.csv")["label"].tolist()[:2] == ["B", "KD"]
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    config = replace(CONFIG, chain="kd", epochs=3)
+    whole = run_chain(config, tmp_path / "whole", Log())
+    with pytest.raises(KeyboardInterrupt):
+        run_chain(config, tmp_path / "cut", Log(stop_after=5))  # in the second epoch of KD
+    assert load_results(tmp_path / "cut" / "results.csv")["label"].tolist() == ["B"]
+    log = Log()
+    resumed = run_chain(config, tmp_path / "cut", log)
+    assert log.trained == ["KD 2/3"]
+    assert log.epochs == [3]
+    noisy = ("train_seconds", "latency_ms", "peak_memory_mb")
+    for ours, theirs in zip(resumed, whole, strict=True):
+        assert {k: v for k, v in vars(ours).items() if k not in noisy} == {
+            k: v for k, v in vars(theirs).items() if k not in noisy
+        }
+
+
+def test_seeds_and_keywords_are_different_runs(tmp_path: Path) -> None:
+    ids = {
+        run_chain(config, tmp_path, Log())[0].run_id
+        for config in (
+            replace(CONFIG, chain=""),
+            replace(CONFIG, chain="", seed=1),
+            replace(CONFIG, chain="", keyword="stop"),
+            replace(CONFIG, chain="", epochs=2),
+            replace(CONFIG, chain="", recipe=replace(RECIPE, learning_rate=0.01)),
+        )
+    }
+    assert len(ids) == 5
+    assert len(load_results(tmp_path / "results.csv")) == 5
+
+
+def test_a_target_ends_students_and_leaves_the_base_alone(tmp_path: Path) -> None:
+    config = replace(CONFIG, chain="kd", epochs=3)
+    base, _ = run_chain(config, tmp_path, Log())
+    log = Log()
+    same_base, student = run_chain(replace(config, target_metric=0.25), tmp_path, log)
+    assert same_base.run_id == base.run_id
+    assert log.trained == ["KD 0/3"]
+    assert (student.epochs, student.epochs_to_target) == (1, 1)
+
+
+def test_a_full_width_student_starts_from_the_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, dict[str, torch.Tensor]] = {}
+    original = subject.Training.start
+
+    def spy(model: torch.nn.Module, recipe: Recipe, checkpoint: Path) -> subject.Training:
+        seen[checkpoint.parent.name.split("-")[0]] = {k: v.clone() for k, v in model.state_dict().items()}
+        return original(model, recipe, checkpoint)
+
+    monkeypatch.setattr(subject.Training, "start", spy)
+    base, _ = run_chain(replace(CONFIG, chain="sp"), tmp_path, Log())
+    trained = RunFolder(tmp_path / "runs" / base.run_id).load_model().state_dict()
+    assert torch.equal(seen["sp"]["gru.weight_hh_l1"], trained["gru.weight_hh_l1"])
+    run_chain(replace(CONFIG, chain="sp", recipe=replace(RECIPE, warm_start=False)), tmp_path, Log())
+    assert torch.equal(seen["sp"]["gru.weight_hh_l1"], seen["base"]["gru.weight_hh_l1"])
+
+
+def test_a_training_that_diverges_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    config = replace(CONFIG, chain="dq+kd", recipe=replace(RECIPE, learning_rate=1e30, clip_norm=1e30))
+    records = run_chain(config, tmp_path, Log())
+    assert [(record.label, record.status) for record in records] == [("B", "diverged")]
+    assert "lower learning rate" in records[0].reason
+    table = load_results(tmp_path / "results.csv")
+    assert table["status"].tolist() == ["diverged"]
+    assert table["au_fa_fr"].isna().all()
+
+
+def test_wrong_chains_and_models_are_refused_before_any_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(data: str, keyword: str, progress: bool) -> Corpus:
+        raise AssertionError("the corpus was opened")
+
+    monkeypatch.setattr(subject, "open_corpus", never)
+    for wrong in ({"chain": "kx"}, {"model": "rnn"}):
+        with pytest.raises(KwsError):
+            run_chain(replace(CONFIG, **wrong), tmp_path, Log())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_run_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"no complete run: config.json is missing"):
+        RunFolder(tmp_path).load_model()

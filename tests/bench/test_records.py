@@ -1,0 +1,117 @@
+import json
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.records import (
+    COLUMNS,
+    RunRecord,
+    append_record,
+    load_record,
+    load_results,
+    save_record,
+    write_text_atomically,
+)
+from models.errors import ResultsError
+
+
+def record(run_id: str = "kd-1") -> RunRecord:
+    return RunRecord(
+        run_id=run_id,
+        label="KD",
+        chain="kd",
+        model="crnn",
+        data="tones",
+        corpus_hash="0",
+        keyword="start",
+        recipe="default",
+        seed=0,
+        au_fa_fr=0.125,
+        macs=305719,
+        size_kb=37.5,
+        best_epoch=7,
+    )
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    append_record(tmp_path, record())
+    append_record(tmp_path, record("kd-2"))
+    table = load_results(tmp_path / "results.csv")
+    assert list(table.columns) == list(COLUMNS)
+    assert table["run_id"].tolist() == ["kd-1", "kd-2"]
+    assert table.loc[0, "au_fa_fr"] == 0.125
+    assert "305719,37.5" not in (tmp_path / "results.csv").read_text().splitlines()[0]
+    assert ",305719," in (tmp_path / "results.csv").read_text(), "whole numbers stay whole"
+
+
+def test_the_same_run_adds_no_second_row(tmp_path: Path) -> None:
+    append_record(tmp_path, record())
+    before = (tmp_path / "results.csv").read_bytes()
+    append_record(tmp_path, replace(record(), au_fa_fr=0.5))
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_columns_of_other_versions_stay(tmp_path: Path) -> None:
+    old = pd.DataFrame(
+        {"run_id": ["x"], "chain": ["kd"], "size_kb": [1.0], "macs": [5], "au_fa_fr": [0.1], "new": [3]}
+    )
+    old.to_csv(tmp_path / "results.csv", index=False)
+    append_record(tmp_path, record())
+    table = load_results(tmp_path / "results.csv")
+    assert table["new"].tolist()[0] == 3
+    assert table["run_id"].tolist() == ["x", "kd-1"]
+
+
+def test_a_table_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text("not, a results\ntable")
+    with pytest.raises(ResultsError, match="no column"):
+        append_record(tmp_path, record())
+    assert (tmp_path / "results.csv").read_text() == "not, a results\ntable"
+
+
+def _append_many(folder: Path, first: int) -> None:
+    for number in range(first, first + 10):
+        append_record(folder, record(f"kd-{number}"))
+
+
+def test_two_processes_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_append_many, args=(tmp_path, first)) for first in (0, 10)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(load_results(tmp_path / "results.csv")["run_id"]) == sorted(f"kd-{i}" for i in range(20))
+
+
+def test_a_write_that_fails_leaves_the_old_text(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text_atomically(path, "new \udcff")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_row_is_kept_in_its_folder(tmp_path: Path) -> None:
+    assert load_record(tmp_path) is None
+    save_record(tmp_path, record())
+    assert json.loads((tmp_path / "row.json").read_text())["best_epoch"] == 7
+    assert load_record(tmp_path).__dict__.keys() == record().__dict__.keys()
+    (tmp_path / "row.json").write_text("{}")
+    with pytest.raises(ResultsError, match="no row of this version"):
+        load_record(tmp_path)
+
+
+def test_the_published_table_loads() -> None:
+    table = load_results(Path(__file__).parents[2] / "results" / "kws_hw_published.csv")
+    assert table["label"].tolist()[:3] == ["B", "KD", "KD2"]
+    assert len(table) == 10
+
+
+def test_no_table_says_what_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="bench run writes one"):
+        load_results(tmp_path / "none.csv")

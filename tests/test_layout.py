@@ -1,0 +1,55 @@
+"""The house: arrows between packages, one file for what torch means to drop, files that can be read."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "models": {"models"},
+    "compressors": {"compressors", "models"},
+    "bench": {"bench", "compressors", "models"},
+}
+FILES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    ours = {name.split(".")[0] for name in imported(path)} & set(MAY_IMPORT)
+    assert ours <= MAY_IMPORT[package]
+
+
+def test_what_torch_means_to_drop_is_imported_in_one_file() -> None:
+    users = [path.name for path in FILES if any(name.startswith("torch.ao") for name in imported(path))]
+    assert users == ["dynamic_quant.py"]
+
+
+def test_torchaudio_is_imported_in_one_file() -> None:
+    users = [path.name for path in FILES if "torchaudio" in {name.split(".")[0] for name in imported(path)}]
+    assert users == []
+    assert 'import_module("torchaudio")' in (ROOT / "bench" / "torchaudio_import.py").read_text()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            documented = ast.get_docstring(node, clean=False)
+            lines = (node.end_lineno or 0) - node.lineno - (documented or "").count("\n")
+            assert lines <= 40, f"{node.name} has {lines} lines"
