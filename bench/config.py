@@ -107,6 +107,7 @@ class RunConfig:
 
     Attributes:
         chain: Compressors, last to first; empty for the base alone.
+        label: The name of the chain's row; empty: the chain's own.
         model: Name of the registered base.
         data: ``synthetic``, ``speech-commands`` or a folder.
         keyword: The word to spot.
@@ -117,6 +118,7 @@ class RunConfig:
     """
 
     chain: str
+    label: str = ""
     model: str = "crnn"
     data: str = "synthetic"
     keyword: str = "sheila"

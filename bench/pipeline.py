@@ -136,7 +136,7 @@ def plan(config: RunConfig, chain: Chain, corpus_hash: str, runs: Path) -> list[
     default = family(config.model).default
     # A corpus is what it holds, wherever it lies; a chain is its parts, whose defaults its text omits.
     # The target only ends the training of students: the base teaches as well as it can.
-    identity = asdict(replace(config, chain="", data=corpus_hash, epochs=config.max_epochs))
+    identity = asdict(replace(config, chain="", label="", data=corpus_hash, epochs=config.max_epochs))
     identity |= {"spec": spec_values(default), "version": STAGE_VERSION}
     stages: dict[str, Stage] = {}
     for part in (parse("", default), chain.trained, chain):
@@ -154,7 +154,7 @@ def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) 
     """Trains or converts, measures, and leaves the run folder complete."""
     record = RunRecord(
         run_id=stage.run.run_id,
-        label=stage.chain.label,
+        label=config.label if config.label and stage.chain.text == check(config).text else stage.chain.label,
         chain=stage.chain.text,
         model=config.model,
         data=data.corpus.name,
@@ -244,7 +244,9 @@ def _score(stage: Stage, shipped: nn.Module, data: Data) -> dict[str, Any]:
         name: keyword_probability(predict(shipped, clips.features.clean, rows, batch))
         for name, rows in (("validation", clips.validation), ("test", clips.test))
     }
-    stage.run.save_scores(scores)
+    # Kept with the scores: from both a threshold can be chosen without the corpus.
+    kept = {f"{name}_labels": clips.labels[getattr(clips, name)].astype(float) for name in scores}
+    stage.run.save_scores(scores | kept)
     return quality_columns(
         quality(clips.labels[clips.test], scores["test"]),
         quality(clips.labels[clips.validation], scores["validation"]),

@@ -220,3 +220,12 @@ def test_wrong_chains_and_models_are_refused_before_any_data(
 def test_a_folder_without_a_run_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"no complete run: config.json is missing"):
         RunFolder(tmp_path).load_model()
+
+
+def test_a_label_names_the_chain_s_own_row_only(tmp_path: Path) -> None:
+    records = run_chain(replace(CONFIG, chain="dq+kd:hidden=12", label="mine"), tmp_path, Log())
+    assert [record.label for record in records] == ["B", "KD(hidden=12)", "mine"]
+    plain = run_chain(replace(CONFIG, chain="kd:channels=4,kernel=15x5,hidden=21"), tmp_path, Log())
+    again = run_chain(replace(CONFIG, chain="kd"), tmp_path, log := Log())
+    assert plain[-1].run_id == again[-1].run_id
+    assert log.trained == [], "sizes that are the defaults are the same training"

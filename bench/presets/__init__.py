@@ -1,0 +1,88 @@
+"""Presets: small files of chains that are run together. The TOML files beside this one are built in."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from models.errors import KwsError
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """A chain and the name of its row.
+
+    Attributes:
+        chain: As ``--chain`` takes it.
+        label: What the table calls it; empty: the chain's own name.
+    """
+
+    chain: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Chains to run together, and what they have in common.
+
+    Attributes:
+        rows: In the order in which they run.
+        summary: One line for ``bench list``.
+        model: The base.
+        recipe: How to train.
+        epochs: Epochs of each training at most; None: the recipe's.
+        target_metric: Students stop once au_fa_fr on validation is at most this; None: never.
+    """
+
+    rows: tuple[Row, ...]
+    summary: str = ""
+    model: str = "crnn"
+    recipe: str = "default"
+    epochs: int | None = None
+    target_metric: float | None = None
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the toolkit, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_preset(name: str) -> Preset:
+    """A preset by its name, or by the path of a TOML file.
+
+    Raises:
+        KwsError: There is none, or the file is no preset; the message says what is wrong in it.
+
+    Example:
+        >>> [row.label for row in load_preset("kws-hw").rows][:3]
+        ['B', 'DQ+B', 'KD']
+    """
+    path = FOLDER / f"{name}.toml" if name in preset_names() else Path(name)
+    try:
+        content = tomllib.loads(path.read_text())
+    except (FileNotFoundError, IsADirectoryError):
+        raise KwsError(
+            f"no preset {name!r}: give a TOML file or one of: {', '.join(preset_names())}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KwsError(f"preset {path} cannot be read: {error}") from None
+    rows = content.pop("rows", None)
+    if not isinstance(rows, list) or not rows:
+        raise KwsError(f"preset {path} has no [[rows]]; each needs a chain, and may have a label")
+    _check_names(path, content, Preset)
+    for row in rows:
+        _check_names(path, row, Row)
+        if not isinstance(row.get("chain"), str):
+            raise KwsError(f'preset {path}: a row without a chain; write chain = "kd", or chain = "base"')
+    return Preset(rows=tuple(Row(**row) for row in rows), **content)
+
+
+def _check_names(path: Path, given: dict[str, Any], kind: type[Preset] | type[Row]) -> None:
+    known = [entry.name for entry in fields(kind)]
+    for name in given:
+        if name not in known:
+            raise KwsError(f"preset {path}: unknown entry {name!r}; there is: {', '.join(known)}")
