@@ -16,8 +16,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bench.corpora.base import Corpus
 from bench.records import RunRecord
 from bench.train import Epoch
+
+
+SKIPPED_SHOWN = 5
 
 
 class ConsoleUi:
@@ -38,6 +42,7 @@ class ConsoleUi:
         )
         self._task: TaskID | None = None
         self._best = float("inf")
+        self._opened: set[str] = set()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -48,10 +53,28 @@ class ConsoleUi:
     ) -> None:
         self._progress.stop()
 
+    def opened(self, corpus: Corpus) -> None:
+        """See ``pipeline.Ui``: once for each corpus, and what of it could not be read."""
+        if corpus.hash in self._opened:
+            return
+        self._opened.add(corpus.hash)
+        clips = corpus.clips
+        self._print(
+            f"{corpus.name}: {len(clips):,} clips, {clips['word'].nunique()} words, "
+            f"{clips['speaker'].nunique()} speakers, {len(corpus.skipped)} files skipped"
+        )
+        for line in corpus.skipped[:SKIPPED_SHOWN]:
+            self._print(f"  skipped {line}")
+        if len(corpus.skipped) > SKIPPED_SHOWN:
+            self._print(f"  and {len(corpus.skipped) - SKIPPED_SHOWN} more")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def started(self, label: str, epochs: int, done: int) -> None:
         """See ``pipeline.Ui``."""
         if done:
-            self._console.print(f"{label}: goes on after epoch {done}", highlight=False)
+            self._print(f"{label}: goes on after epoch {done}")
         self._best = float("inf")
         self._task = self._progress.add_task(label, total=epochs, completed=done, state="")
 
@@ -69,11 +92,10 @@ class ConsoleUi:
             self._progress.remove_task(self._task)
             self._task = None
         if record.status != "ok":
-            self._console.print(f"{record.label}: {record.status}: {record.reason}", highlight=False)
+            self._print(f"{record.label}: {record.status}: {record.reason}")
             return
         how = "was there already" if reused else f"{record.train_seconds:.0f} s of training"
-        self._console.print(
+        self._print(
             f"{record.label}: au_fa_fr {record.validation_au_fa_fr:.2e} on validation, "
-            f"{record.size_kb:.1f} KB ({how})",
-            highlight=False,
+            f"{record.size_kb:.1f} KB ({how})"
         )

@@ -30,7 +30,7 @@ CLIP_FRAMES = CLIP_SAMPLES // HOP_SAMPLES + 1
 POWER_FLOOR, POWER_CEILING = 1e-9, 1e9
 LOG_FLOOR = float(np.log(POWER_FLOOR))
 # Raised whenever the features of the same waveform would change.
-VERSION = 1
+VERSION = 2
 BLOCK_CLIPS = 512
 
 
@@ -71,23 +71,24 @@ def augment(waves: Tensor, how: Augmentation, noise: Tensor, generator: torch.Ge
         generator: Source of all draws.
     """
     if how.one_of_four:
-        return _one_of_four(waves, noise, generator).clamp(-1, 1)
+        return _one_of_four(waves, noise, generator)
     batch = len(waves)
     shift = torch.rand(batch, generator=generator).mul(2).sub(1) * how.shift_ms * SAMPLE_RATE_HZ / 1000
     waves = shift_in_time(waves, shift.round().long())
-    snr_db = torch.empty(batch).uniform_(*how.snr_db, generator=generator)
-    noisy = mix_at_snr(waves, _pieces(noise, waves.shape, generator), snr_db)
-    chosen = torch.rand(batch, 1, generator=generator) < how.noise_share
+    noisy = (torch.rand(batch, generator=generator) < how.noise_share).nonzero().flatten()
+    snr_db = torch.empty(len(noisy)).uniform_(*how.snr_db, generator=generator)
+    pieces = _pieces(noise, waves[noisy].shape, generator)
+    waves[noisy] = mix_at_snr(waves[noisy], pieces, snr_db)
     gain_db = torch.rand(batch, 1, generator=generator).mul(2).sub(1) * how.gain_db
-    return (torch.where(chosen, noisy, waves) * 10 ** (gain_db / 20)).clamp(-1, 1)
+    return waves.mul_(10 ** (gain_db / 20)).clamp_(-1, 1)
 
 
 def shift_in_time(waves: Tensor, shift: Tensor) -> Tensor:
     """Moves clip b of (B, L) by shift[b] samples, to the right where positive; zeros come in."""
-    samples = waves.shape[1]
-    index = torch.arange(samples) - shift.unsqueeze(1)
-    inside = (index >= 0) & (index < samples)
-    return waves.gather(1, index.clamp(0, samples - 1)) * inside
+    batch, samples = waves.shape
+    widest = int(shift.abs().max())
+    padded = torch.nn.functional.pad(waves, (widest, widest))
+    return padded.unfold(1, samples, 1)[torch.arange(batch), widest - shift]
 
 
 def mix_at_snr(waves: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
@@ -102,17 +103,20 @@ def _pieces(noise: Tensor, shape: torch.Size, generator: torch.Generator) -> Ten
     batch, samples = shape
     if len(noise) < samples:
         return torch.randn(shape, generator=generator)
-    start = torch.randint(len(noise) - samples + 1, (batch, 1), generator=generator)
-    return noise[start + torch.arange(samples)]
+    start = torch.randint(len(noise) - samples + 1, (batch,), generator=generator)
+    return noise.unfold(0, samples, 1)[start]
 
 
 def _one_of_four(waves: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
     """The study's draw: nothing, Gaussian noise of sigma .01, gain .25, or background noise at 1 dB."""
-    choice = torch.randint(4, (len(waves), 1), generator=generator)
-    hiss = waves + 0.01 * torch.randn(waves.shape, generator=generator)
-    background = mix_at_snr(waves, _pieces(noise, waves.shape, generator), torch.ones(len(waves)))
-    waves = torch.where(choice == 1, hiss, torch.where(choice == 2, 0.25 * waves, waves))
-    return torch.where(choice == 3, background, waves)
+    choice = torch.randint(4, (len(waves),), generator=generator)
+    hiss, quiet, background = ((choice == kind).nonzero().flatten() for kind in (1, 2, 3))
+    drawn = waves.clone()
+    drawn[hiss] += 0.01 * torch.randn(drawn[hiss].shape, generator=generator)
+    drawn[quiet] *= 0.25
+    pieces = _pieces(noise, drawn[background].shape, generator)
+    drawn[background] = mix_at_snr(drawn[background], pieces, torch.ones(len(background)))
+    return drawn.clamp_(-1, 1)
 
 
 def mask(features: Tensor, recipe: Recipe) -> Tensor:

@@ -41,6 +41,9 @@ STAGE_VERSION = 1
 class Ui(Protocol):
     """Who is told how a run goes."""
 
+    def opened(self, corpus: Corpus) -> None:
+        """The data is there."""
+
     def started(self, label: str, epochs: int, done: int) -> None:
         """A training begins, or goes on after ``done`` epochs."""
 
@@ -116,6 +119,7 @@ def run_chain(config: RunConfig, out: Path, ui: Ui, *, progress: bool = True) ->
     """
     chain = check(config)
     data = Data(open_corpus(config.data, config.keyword, progress=progress), config)
+    ui.opened(data.corpus)
     stages = plan(config, chain, data.corpus.hash, out / "runs")
     records: list[RunRecord] = []
     for stage in stages:

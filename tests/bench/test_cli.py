@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,16 @@ def test_numbers_out_of_range_are_status_two(arguments: list[str]) -> None:
     result = call("run", *arguments)
     assert result.exit_code == 2
     assert "Invalid value" in result.stderr
+
+
+def test_a_file_that_cannot_be_read_is_named(tone_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tones"
+    shutil.copytree(tone_folder, folder)
+    (folder / "left" / "s00_nohash_0.wav").write_bytes(b"no audio")
+    result = call("run", "--chain", "dq", "--data", folder, "--out", tmp_path / "out", *SMALL)
+    assert result.exit_code == 0
+    assert "143 clips, 4 words, 12 speakers, 1 files skipped" in result.output
+    assert "skipped left/s00_nohash_0.wav" in result.output
 
 
 @pytest.mark.slow

@@ -37,6 +37,9 @@ class Log:
         self.reused: list[str] = []
         self.stop_after = stop_after
 
+    def opened(self, corpus: Corpus) -> None:
+        pass
+
     def started(self, label: str, epochs: int, done: int) -> None:
         self.trained.append(f"{label} {done}/{epochs}")
 
