@@ -51,8 +51,8 @@ class Compressor:
     summary: ClassVar[str] = ""
     phase: ClassVar[Phase] = Phase.TRAIN
 
-    def in_chain(self, tokens: frozenset[str]) -> Self:
-        """A copy whose open options are settled by the other compressors of the chain."""
+    def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
+        """A copy whose open options are settled by the chain's other compressors and the base."""
         return self
 
     def check(self, base: ModelSpec, student: ModelSpec) -> None:

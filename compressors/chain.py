@@ -131,7 +131,8 @@ def parse(text: str, base: ModelSpec) -> Chain:
     acting = sorted(written, key=lambda pair: (-pair[0].phase, pair[0].token), reverse=True)
     tokens = frozenset(part.token for part, _ in acting)
     chain = Chain(
-        tuple(part.in_chain(tokens) for part, _ in acting), "+".join(piece for _, piece in reversed(acting))
+        tuple(part.in_chain(tokens, base) for part, _ in acting),
+        "+".join(piece for _, piece in reversed(acting)),
     )
     try:
         student = chain.student(base)

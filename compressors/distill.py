@@ -12,6 +12,7 @@ from compressors.base import NOT_AN_OPTION, Compressor, TrainStep
 from compressors.losses import softened_kl
 from compressors.registry import register
 from models.base import ModelSpec
+from models.crnn import CrnnSpec
 from models.errors import ChainError
 
 # The students of the reference study. With attention, both models need the same frames over time.
@@ -52,9 +53,9 @@ class Distillation(Compressor):
         given = {"channels": self.channels, "kernel": self.kernel, "hidden": self.hidden}
         return {name: value for name, value in given.items() if value is not None}
 
-    def _with_default_sizes(self, sizes: Mapping[str, Any]) -> Self:
-        """Fills the sizes that were left open."""
-        return replace(self, **{**sizes, **self._sizes()})
+    def _with_default_sizes(self, sizes: Mapping[str, Any], base: ModelSpec) -> Self:
+        """Fills the sizes that were left open; the study's students are of one family."""
+        return replace(self, **{**sizes, **self._sizes()}) if isinstance(base, CrnnSpec) else self
 
     def student(self, spec: ModelSpec) -> ModelSpec:
         """The base's specification with the sizes of the student.
@@ -85,12 +86,12 @@ class DarkKD(Distillation):
     token: ClassVar[str] = "kd"
     summary: ClassVar[str] = "distillation of the base's softened logits into a small student"
 
-    def in_chain(self, tokens: frozenset[str]) -> Self:
+    def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
         """The study's student, unless pruning starts from the full width."""
         shared = replace(self, share=0.5) if "ad" in tokens else self
         if "sp" in tokens:
             return shared
-        return shared._with_default_sizes(AD_STUDENT if "ad" in tokens else KD_STUDENT)
+        return shared._with_default_sizes(AD_STUDENT if "ad" in tokens else KD_STUDENT, base)
 
     def loss_terms(self, step: TrainStep) -> Mapping[str, Tensor]:
         """Alpha T^2 KL of the logits."""
@@ -107,10 +108,10 @@ class AttentionKD(Distillation):
     token: ClassVar[str] = "ad"
     summary: ClassVar[str] = "distillation of the base's attention over time"
 
-    def in_chain(self, tokens: frozenset[str]) -> Self:
+    def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
         """The study's student where neither ``kd`` nor ``sp`` settles it."""
         shared = replace(self, share=0.5) if "kd" in tokens else self
-        return shared if tokens & {"kd", "sp"} else shared._with_default_sizes(AD_STUDENT)
+        return shared if tokens & {"kd", "sp"} else shared._with_default_sizes(AD_STUDENT, base)
 
     def check(self, base: ModelSpec, student: ModelSpec) -> None:
         """Refuses models without attention, and frames that do not correspond."""

@@ -69,7 +69,7 @@ def read(piece: str) -> tuple[Compressor, str]:
         given[name] = _value(f"{token}: {name}", value, str(hints[name]))
     # An option that says the default is none: the same chain has the same text.
     changed = [name for name in known if name in given and given[name] != known[name].default]
-    canonical = ",".join(f"{name}={_text(given[name])}" for name in changed)
+    canonical = ",".join(f"{name}={written(given[name])}" for name in changed)
     return kind(**given), f"{kind.token}:{canonical}" if canonical else kind.token
 
 
@@ -80,7 +80,7 @@ def options(kind: type[Compressor]) -> list[Field[Any]]:
 
 def default_text(option: Field[Any]) -> str:
     """An option's default, as it would be written."""
-    return "open" if option.default in (None, MISSING) else _text(option.default)
+    return "open" if option.default in (None, MISSING) else written(option.default)
 
 
 def _value(where: str, text: str, hint: str) -> Any:
@@ -103,16 +103,8 @@ def _value(where: str, text: str, hint: str) -> Any:
     return text
 
 
-def _text(value: Any) -> str:
-    return (
-        "x".join(map(str, value))
-        if isinstance(value, tuple)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
-
-
-def _token_label(piece: str) -> str:
-    token, _, rest = piece.partition(":")
-    return f"{token.upper()}({rest})" if rest else token.upper()
+def written(value: Any) -> str:
+    """A value as it is written in a chain: 15x5 for a pair."""
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

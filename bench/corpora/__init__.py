@@ -1,39 +1,58 @@
-"""Where clips come from."""
+"""Where clips come from: corpora by name, and folders."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
 
-from bench.corpora.base import Corpus
+from bench.corpora.base import SPLITS, Corpus
 from models.errors import CorpusError
+
+# Given the keyword to speak, if any, and whether to show progress.
+Opener = Callable[[str | None, bool], Corpus]
+_OPENERS: dict[str, Opener] = {}
+
+
+def register(name: str) -> Callable[[Opener], Opener]:
+    """Decorator that makes a corpus available under a name for ``--data``.
+
+    Raises:
+        CorpusError: The name is taken.
+    """
+
+    def add(opener: Opener) -> Opener:
+        if name in _OPENERS:
+            raise CorpusError(f"a corpus named {name!r} is already registered; choose another name")
+        _OPENERS[name] = opener
+        return opener
+
+    return add
+
+
+def corpora() -> dict[str, Opener]:
+    """All registered corpora by name, sorted."""
+    return dict(sorted(_OPENERS.items()))
 
 
 def open_corpus(data: str, keyword: str | None, *, progress: bool = True) -> Corpus:
     """The corpus that ``--data`` names, made or fetched first where it has to be.
 
     Args:
-        data: ``synthetic``, ``speech-commands`` (v0.01), ``speech-commands-v0.02``, or a folder.
+        data: A registered name, or a folder.
         keyword: The synthetic corpus speaks it; every other one must hold it, unless it is None.
         progress: Show progress bars.
 
     Raises:
         CorpusError: What is wrong with the data, the keyword or a split, and what would be right.
     """
-    if data == "synthetic":
-        from bench.corpora.synthetic import SyntheticConfig, synthetic_corpus
-
-        corpus = synthetic_corpus(SyntheticConfig(keyword=keyword or "sheila"), progress=progress)
-    elif data in ("speech-commands", "speech-commands-v0.01", "speech-commands-v0.02"):
-        from bench.corpora.speech_commands import speech_commands_corpus
-
-        version = "v0.02" if data.endswith("v0.02") else "v0.01"
-        corpus = speech_commands_corpus(version, progress=progress)
+    if data in _OPENERS:
+        corpus = _OPENERS[data](keyword, progress)
     elif Path(data).is_dir():
         from bench.corpora.folder import folder_corpus
 
         corpus = folder_corpus(Path(data), progress=progress)
     else:
-        raise CorpusError(
-            f"no data {data!r}: give synthetic, speech-commands, speech-commands-v0.02 or a folder"
-        )
+        raise CorpusError(f"no data {data!r}: give a folder or one of: {', '.join(corpora())}")
     if keyword is not None:
         _check_keyword(corpus, keyword)
     return corpus
@@ -42,7 +61,7 @@ def open_corpus(data: str, keyword: str | None, *, progress: bool = True) -> Cor
 def _check_keyword(corpus: Corpus, keyword: str) -> None:
     """Refuses a keyword that is missing, or alone, in one of the splits."""
     labels = corpus.labels(keyword)
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         found = labels[corpus.indices(split)]
         if found.sum() == 0:
             raise CorpusError(
@@ -52,3 +71,24 @@ def _check_keyword(corpus: Corpus, keyword: str) -> None:
             raise CorpusError(
                 f"only {keyword!r} in the {split} split; other words are needed to tell it from"
             )
+
+
+@register("synthetic")
+def _synthetic(keyword: str | None, progress: bool) -> Corpus:
+    from bench.corpora.synthetic import SyntheticConfig, synthetic_corpus
+
+    config = SyntheticConfig() if keyword is None else SyntheticConfig(keyword=keyword)
+    return synthetic_corpus(config, progress=progress)
+
+
+def _speech_commands(version: str) -> Opener:
+    def opener(keyword: str | None, progress: bool) -> Corpus:
+        from bench.corpora.speech_commands import speech_commands_corpus
+
+        return speech_commands_corpus(version, progress=progress)
+
+    return opener
+
+
+register("speech-commands")(_speech_commands("v0.01"))
+register("speech-commands-v0.02")(_speech_commands("v0.02"))

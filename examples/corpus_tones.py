@@ -1,0 +1,35 @@
+"""Tones for words: bench run --plugin examples/corpus_tones.py --data tones --keyword high."""
+
+import numpy as np
+import pandas as pd
+
+from bench.corpora import register
+from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, cache_dir, load_corpus, write_corpus
+
+PITCH_HZ = {"low": 300, "middle": 600, "high": 1200}
+
+
+@register("tones")
+def tones(keyword: str | None, progress: bool) -> Corpus:
+    """Twenty 'speakers' who differ in pitch, six takes of each word, in noise."""
+    folder = cache_dir() / "corpora" / "tones-1"
+    if folder.exists():
+        return load_corpus(folder)
+    rng = np.random.default_rng(0)
+    time_s = np.arange(CLIP_SAMPLES) / SAMPLE_RATE_HZ
+    rows, waves = [], []
+    for speaker in range(20):
+        split = "train" if speaker < 12 else "validation" if speaker < 16 else "test"
+        for word, pitch_hz in PITCH_HZ.items():
+            for take in range(6):
+                wave = np.sin(2 * np.pi * pitch_hz * rng.normal(1, 0.1) * time_s) * np.hanning(CLIP_SAMPLES)
+                waves.append(3000 * wave + rng.normal(0, 1500, CLIP_SAMPLES))
+                rows.append((word, f"s{speaker}", split, f"{word}/s{speaker}_{take}"))
+    return write_corpus(
+        folder,
+        name="tones",
+        content_hash="tones-1",
+        clips=pd.DataFrame(rows, columns=["word", "speaker", "split", "source"]),
+        waveforms=[np.array(waves).astype(np.int16)],
+        noise=np.zeros(0, np.int16),
+    )
