@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.stream_cli import stream
+
 if TYPE_CHECKING:
     from bench.config import RunConfig
+    from bench.plugins import Broken
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class Commands(click.Group):
@@ -49,26 +53,51 @@ def main() -> None:
     """
 
 
+def _plugins(_context: click.Context, _option: click.Parameter, files: tuple[Path, ...]) -> list[Broken]:
+    """Loads plugins before anything asks a registry; whatever fails is named, and the rest goes on."""
+    from bench.plugins import load_plugins
+
+    broken = load_plugins(files)
+    for plugin in broken:
+        click.echo(f"bench: plugin {plugin.name} cannot be imported: {plugin.reason}", err=True)
+    return broken
+
+
+plugin_option = click.option(
+    "--plugin",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    callback=_plugins,
+    expose_value=False,
+    help="Load models, compressors and corpora from a file first.  Repeatable.",
+)
+
+
 @main.command()
+@plugin_option
 @click.option(
     "--chain",
     "chains",
     multiple=True,
     metavar="CHAIN",
-    default=("dq+sp+ad+kd",),
-    show_default=True,
     help="Compressors, the last to act first, with options: dq+kd:hidden=12,kernel=13x5. Repeatable; "
-    "'base' is the base alone.",
+    "'base' is the base alone.  [default: dq+sp+ad+kd]",
 )
-@click.option("--model", default="crnn", show_default=True, help="The base to compress (see bench list).")
+@click.option(
+    "--preset",
+    metavar="NAME|FILE",
+    help="Chains to run together, from a TOML file: kws-hw is the reference study.",
+)
+@click.option("--model", help="The base to compress (see bench list).  [default: crnn]")
 @click.option(
     "--data",
     default="synthetic",
     show_default=True,
-    help="synthetic, speech-commands, speech-commands-v0.02, or a folder of WORD/CLIP.wav or .flac.",
+    help="A folder of WORD/CLIP.wav or .flac, synthetic, speech-commands or speech-commands-v0.02.",
 )
 @click.option("--keyword", default="sheila", show_default=True, help="The word to spot.")
-@click.option("--recipe", default="default", show_default=True, help="How to train (see bench list).")
+@click.option("--recipe", help="How to train (see bench list).  [default: default, or the preset's]")
 @click.option(
     "--epochs", type=click.IntRange(1), help="Epochs of each training at most.  [default: the recipe's]"
 )
@@ -90,10 +119,11 @@ def main() -> None:
 )
 def run(
     chains: tuple[str, ...],
-    model: str,
+    preset: str | None,
+    model: str | None,
     data: str,
     keyword: str,
-    recipe: str,
+    recipe: str | None,
     epochs: int | None,
     target_metric: float | None,
     seed: int,
@@ -104,18 +134,22 @@ def run(
     Rows that are there already are not run again, and an interrupted run goes on from its last epoch.
     """
     from bench.config import RunConfig, recipe_named
+    from bench.presets import Preset, Row, load_preset
 
+    given = tuple(Row(chain) for chain in chains)
+    asked = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))
     shared = RunConfig(
         chain="",
-        model=model,
+        model=model or asked.model,
         data=data,
         keyword=keyword,
-        recipe=recipe_named(recipe),
-        epochs=epochs,
-        target_metric=target_metric,
+        recipe=recipe_named(recipe or asked.recipe),
+        epochs=epochs or asked.epochs,
+        target_metric=asked.target_metric if target_metric is None else target_metric,
         seed=seed,
     )
-    _run_all([replace(shared, chain=chain) for chain in chains], out)
+    rows = asked.rows + (given if preset else ())
+    _run_all([replace(shared, chain=row.chain, label=row.label) for row in rows], out)
 
 
 def _run_all(configs: Sequence[RunConfig], out: Path) -> None:
@@ -136,33 +170,20 @@ def _run_all(configs: Sequence[RunConfig], out: Path) -> None:
         for config in configs:
             records |= {record.run_id: record for record in run_chain(config, out, ui)}
     console.print(summary_table(list(records.values())))
-    figures = draw_figures(load_results(out / RESULTS_FILE), out / "figures")
-    console.print(f"{out / RESULTS_FILE}, {len(figures)} figure files in {out / 'figures'}", highlight=False)
+    drawn = draw_figures(load_results(out / RESULTS_FILE), out / "figures")
+    console.print(
+        f"{out / RESULTS_FILE}, {len(drawn.written)} figure files in {out / 'figures'}", highlight=False
+    )
 
 
 @main.command("list")
+@plugin_option
 def list_() -> None:
-    """Show the compressors with their options, and the models, recipes and data there are."""
-    from bench.config import RECIPES
-    from compressors.registry import compressors, default_text, options
-    from models.registry import family, names
+    """Show the compressors with their options, and the models, recipes, presets and data there are."""
+    from bench.catalogue import catalogue
 
-    click.echo("compressors")
-    for token, kind in compressors().items():
-        click.echo(f"  {token:<4}{kind.summary}")
-        shown = [f"{option.name}={default_text(option)}" for option in options(kind)]
-        click.echo(f"      options: {', '.join(shown) or 'none'}")
-    click.echo("models")
-    for name in names():
-        click.echo(f"  {name}  {family(name).default}")
-    click.echo("recipes")
-    for name, recipe in RECIPES.items():
-        click.echo(
-            f"  {name}  {recipe.epochs} epochs, batch {recipe.batch_size}, peak rate {recipe.learning_rate:g}"
-        )
-    click.echo("data")
-    for name in ("synthetic", "speech-commands", "speech-commands-v0.02", "PATH"):
-        click.echo(f"  {name}")
+    for line in catalogue():
+        click.echo(line)
 
 
 @main.group()
@@ -171,6 +192,7 @@ def data() -> None:
 
 
 @data.command("info")
+@plugin_option
 @click.argument("path")
 @click.option(
     "--keyword", default="sheila", show_default=True, help="Spoken by the synthetic corpus; else ignored."
@@ -185,3 +207,78 @@ def data_info(path: str, keyword: str) -> None:
     console = Console()
     for table in corpus_tables(open_corpus(path, keyword if path == "synthetic" else None)):
         console.print(table)
+
+
+@main.command()
+@click.argument("tables", nargs=-1, required=True, metavar="A.csv B.csv [C.csv ...]", type=FILE)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "markdown", "json"]),
+    default="table",
+    show_default=True,
+    help="csv and json hold every measure.",
+)
+@click.option("--measure", "measures", multiple=True, metavar="NAME", help="Show this one.  Repeatable.")
+@click.option(
+    "--fail-if",
+    "limits",
+    multiple=True,
+    metavar="CHANGE",
+    help='Exit with 1 on a change such as "au_fa_fr>+10%" or "size_kb>+0".  Repeatable.',
+)
+def compare(tables: tuple[Path, ...], form: str, measures: tuple[str, ...], limits: tuple[str, ...]) -> None:
+    """Hold tables of results against the first one, label by label.
+
+    Quality is only compared on the same corpus, keyword and split; cost always. With the published table
+    (results/kws_hw_published.csv) the result is a ledger of MACs, parameters and sizes.
+    """
+    from rich.console import Console
+
+    from bench.compare import compare_all
+    from bench.compare_report import as_csv, as_json, as_markdown, as_rich, sheet
+    from bench.limits import exceeded, parse_limit
+
+    if len(tables) < 2:
+        raise click.UsageError("give two tables or more: bench compare A.csv B.csv")
+    bounds = [parse_limit(text) for text in limits]
+    comparisons = compare_all(tables)
+    sheets = [sheet(each, measures) for each in comparisons]
+    if form == "table":
+        Console(highlight=False).print(as_rich(sheets))
+    else:
+        texts = {"csv": as_csv, "json": as_json}
+        click.echo(texts[form](comparisons) if form in texts else as_markdown(sheets), nl=False)
+    broken = [line for bound in bounds for each in comparisons for line in exceeded(bound, each)]
+    for line in broken:
+        click.echo(f"bench: {line}", err=True)
+    if broken:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("table", metavar="RESULTS.csv", type=FILE)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for PNG and SVG.  [default: figures/, or figures/NAME/ for a NAME.csv, beside it]",
+)
+@click.option("--kind", "kinds", multiple=True, metavar="NAME", help="Only this figure.  Repeatable.")
+def figures(table: Path, out: Path | None, kinds: tuple[str, ...]) -> None:
+    """Draw every figure from a table alone; nothing is trained.
+
+    A table of several corpora or keywords gets a folder for each.
+    """
+    from bench.plots import KINDS, draw_figures
+    from bench.records import RESULTS_FILE, load_results
+
+    beside = table.parent / "figures"
+    out = out or (beside if table.name == RESULTS_FILE else beside / table.stem)
+    drawn = draw_figures(load_results(table), out, kinds or tuple(KINDS))
+    for path in drawn.written:
+        click.echo(path)
+    for line in drawn.left_out:
+        click.echo(f"left out: {line}", err=True)
+
+
+main.add_command(stream)

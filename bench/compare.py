@@ -9,9 +9,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from bench.records import load_results
 
 Rows = tuple[Mapping[str, Any], ...]
 # What a row is of, besides its chain. Only rows that agree in all of it are averaged.
@@ -156,7 +159,7 @@ def compare(before: Side, after: Side) -> Comparison:
     lone_after = [(row,) for row in after_rows if id(row) not in matched]
     only_before = _names(lone_before, [(row,) for row in before_rows])
     failed = {
-        name: f"{bad['status']} {known(bad.get('reason'))}".strip()
+        name: _why_failed(bad)
         for name, (row,) in zip(only_before, lone_before, strict=True)
         for bad in _records(after.failed)
         if all(known(row[column]) == known(bad[column]) for column in on)
@@ -166,14 +169,27 @@ def compare(before: Side, after: Side) -> Comparison:
     return Comparison(before, after, table, tuple(only_before), tuple(only_after), failed)
 
 
-def compare_all(tables: Mapping[str, pd.DataFrame]) -> list[Comparison]:
-    """Holds every table against the first; the published one is the reference wherever it stands."""
-    sides = sorted((side(*item) for item in tables.items()), key=lambda each: not each.named_by_chain)
+def compare_all(paths: Sequence[Path]) -> list[Comparison]:
+    """Holds every table against the first; a published one is the reference wherever it stands.
+
+    Raises:
+        ResultsError: A file is missing, or is no results table.
+    """
+    short = [path.name for path in paths]
+    sides = [
+        side(path.name if short.count(path.name) == 1 else str(path), load_results(path)) for path in paths
+    ]
+    sides.sort(key=lambda each: not each.named_by_chain)
     return [compare(sides[0], other) for other in sides[1:]]
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _why_failed(row: Mapping[str, Any]) -> str:
+    reason = known(row.get("reason"))
+    return f"{row['status']} ({reason})" if reason else str(row["status"])
 
 
 def _tells_apart(column: str, before: pd.DataFrame, after: pd.DataFrame) -> bool:

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from models.errors import ResultsError
 
 # Thresholds are tried in even steps of log-odds, for probabilities crowd at 0 and 1.
-LOG_ODDS = np.arange(-40, 101) / 10
+LOG_ODDS = np.arange(-40, 51) / 5
+MAX_FALSE_ALARMS_PER_HOUR = 10.0
+CLIP_FAR = 0.005
+# Models are trained on clips of a second, and guess before.
+WARM_UP_S = 1.0
 
 
 class Frame(NamedTuple):
@@ -37,11 +42,13 @@ class Hysteresis:
         threshold: A detection comes when the probability reaches it.
         off_ratio: The utterance is over once the probability is below this share of the threshold.
         refractory_s: For so long after a detection there is no other one.
+        warm_up_s: Nor before so much audio.
     """
 
     threshold: float
     off_ratio: float = 0.5
     refractory_s: float = 1.0
+    warm_up_s: float = WARM_UP_S
 
     def __post_init__(self) -> None:
         if not (0 < self.threshold <= 1 and 0 < self.off_ratio <= 1 and self.refractory_s >= 0):
@@ -77,11 +84,13 @@ def detect(
     """
     found = []
     active, last_s = state
+    ready_s = max(how.warm_up_s, last_s + how.refractory_s)
     for frame in frames:
         if frame.probability < how.threshold * how.off_ratio:
             active = False
-        elif not active and frame.probability >= how.threshold and frame.time_s - last_s >= how.refractory_s:
+        elif not active and frame.probability >= how.threshold and frame.time_s >= ready_s:
             active, last_s = True, frame.time_s
+            ready_s = last_s + how.refractory_s
             found.append(frame)
     return found, DetectorState(active, last_s)
 
@@ -155,16 +164,22 @@ def score(
     )
 
 
-def choose_threshold(frames: Sequence[Frame], keywords: Sequence[Span], duration_s: float) -> StreamScore:
-    """The threshold with the fewest errors on a stream whose keyword times are known.
+def choose_threshold(
+    frames: Sequence[Frame],
+    keywords: Sequence[Span],
+    duration_s: float,
+    max_false_alarms_per_hour: float = MAX_FALSE_ALARMS_PER_HOUR,
+) -> StreamScore:
+    """The threshold that misses fewest keywords at so many false alarms an hour, keyword times being known.
 
-    A miss and a false alarm count alike. Where a whole range of thresholds does equally well, the middle
-    (in log-odds) of its widest unbroken stretch is taken, which is the furthest from either error.
+    Where a whole range of thresholds does equally well, the middle (in log-odds) of its widest unbroken
+    stretch is taken, which is the furthest from either error.
 
     Args:
         frames: Of the whole stream.
         keywords: When the keyword was spoken in it.
         duration_s: Its length.
+        max_false_alarms_per_hour: What the user puts up with.
 
     Returns:
         The score at that threshold.
@@ -173,8 +188,30 @@ def choose_threshold(frames: Sequence[Frame], keywords: Sequence[Span], duration
     for threshold in 1 / (1 + np.exp(-LOG_ODDS)):
         detections, _ = detect(frames, Hysteresis(float(threshold)), DetectorState())
         scores.append(score(detections, keywords, duration_s, float(threshold)))
-    errors = np.array([one.misses + one.false_alarms for one in scores])
-    least = np.flatnonzero(errors == errors.min())
-    stretches = np.split(least, np.flatnonzero(np.diff(least) > 1) + 1)
+    allowed = [one for one in scores if one.false_alarms_per_hour <= max_false_alarms_per_hour]
+    fewest = min((one.misses for one in allowed), default=0)
+    good = np.flatnonzero([one in allowed and one.misses == fewest for one in scores])
+    if not len(good):
+        return scores[-1]
+    stretches = np.split(good, np.flatnonzero(np.diff(good) > 1) + 1)
     widest = max(stretches, key=len)
     return scores[int(widest[len(widest) // 2])]
+
+
+def clip_threshold(labels: npt.ArrayLike, probabilities: npt.ArrayLike, max_far: float = CLIP_FAR) -> float:
+    """The lowest threshold that at most a share ``max_far`` of single clips of other words reaches.
+
+    Args:
+        labels: 1 for the keyword, shape (N,).
+        probabilities: Of the keyword, shape (N,).
+        max_far: Of the clips of other words.
+
+    Example:
+        >>> clip_threshold([0, 0, 1], [0.1, 0.4, 0.9], max_far=0.0) > 0.4
+        True
+    """
+    others = np.sort(np.asarray(probabilities, np.float64)[np.asarray(labels) == 0])[::-1]
+    passing = int(max_far * len(others))
+    highest_refused = float(others[passing]) if passing < len(others) else 0.0
+    # Just above the first clip that must not pass.
+    return min(float(np.nextafter(highest_refused, 2.0)), 1.0)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from bench.corpora.base import SAMPLE_RATE_HZ, Int16Array
 from bench.detection import Frame
 from bench.features import HOP_SAMPLES, N_FFT, POWER_CEILING, POWER_FLOOR, to_float
+from bench.score import keyword_probability
 from bench.torchaudio_import import transforms
-from bench.train import keyword_probability
 from models.base import N_MELS, KwsModel
 from models.errors import ModelError
 
@@ -153,6 +153,9 @@ def _samples(block: Block) -> Tensor:
         raise ValueError(f"a block is int16 or float32 of shape (L,), not {block.dtype} {block.shape}")
     if block.dtype == np.int16:
         return to_float(block.astype(np.int16, copy=False))
+    if not np.isfinite(block).all():
+        # One such sample would stay in the model's state for good.
+        raise ValueError("a block holds samples that are no finite numbers")
     return torch.from_numpy(block.astype(np.float32))
 
 
@@ -161,8 +164,8 @@ def _probabilities(
 ) -> tuple[list[Frame], Any]:
     """Feeds mel frames (M, T) one by one: it is the model that knows which of them complete a frame."""
     frames, model_state = [], state.model
-    for index, column in enumerate(mel.unsqueeze(0).split(1, dim=-1) if mel.shape[1] else ()):
-        logits, model_state = model.stream(column, model_state)
+    for index in range(mel.shape[1]):
+        logits, model_state = model.stream(mel[None, :, index : index + 1], model_state)
         if logits.shape[1]:
             seen = min((state.mel.frames + index) * HOP_SAMPLES + EDGE_SAMPLES, heard_samples)
             probability = keyword_probability(logits[:, -1])

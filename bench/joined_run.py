@@ -1,0 +1,152 @@
+"""``bench stream RUN test``: a run's model on clips of its own test speakers, joined to a stream."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from pathlib import Path
+
+from bench.corpora import open_corpus
+from bench.corpora.base import Corpus
+from bench.detection import (
+    Frame,
+    Hysteresis,
+    StreamScore,
+    choose_threshold,
+    matches,
+    score,
+)
+from bench.joined import Joined, joined_stream, render, speech_keyword_speech
+from bench.records import load_record
+from bench.runs import RunFolder
+from bench.stream_plot import StreamPicture
+from bench.stream_run import (
+    Heard,
+    Say,
+    StreamConfig,
+    detection_line,
+    draw,
+    keep_threshold,
+    listen,
+    one_thread,
+    open_run,
+    summary_line,
+)
+from bench.streaming import StreamingSpotter
+from models.errors import ResultsError
+
+
+def stream_test(
+    path: Path, data: str | None, config: StreamConfig, out: Path | None, say: Say
+) -> StreamScore:
+    """Listens to all clips of the run's own test speakers, joined with background noise to one stream.
+
+    Unless one is given, the threshold is chosen on a stream of the validation speakers joined in the same
+    way, and kept in the run folder for later audio. Draws the whole stream, and the study's picture:
+    speech, keyword, speech.
+
+    Args:
+        path: Run folder, or a file in it.
+        data: Where the run's corpus lies now; None for where it lay.
+        config: How to listen.
+        out: Folder for the figures; None for ``stream/`` in the run folder.
+        say: Gets one line for each detection as it comes, and the summary.
+
+    Raises:
+        KwsError: The run or its corpus cannot be read.
+    """
+    run, model = open_run(path)
+    corpus, keyword = corpus_of(run, data)
+    folder = out or run.path / "stream"
+    spotter = StreamingSpotter(model, config.max_buffer_len)
+    threshold, origin = config.threshold, "given"
+    if threshold is None:
+        validation = joined_stream(corpus, keyword, "validation")
+        threshold, origin = _chosen(spotter, validation, corpus, config)
+        keep_threshold(run, config.max_buffer_len, threshold)
+    say(f"{run.run_id}: buffer {config.max_buffer_len} frames, threshold {threshold:.4g} ({origin})")
+    test = joined_stream(corpus, keyword, "test")
+    heard, found = _hear(spotter, test, corpus, threshold, say)
+    result = score(found, test.keywords, heard.duration_s, threshold)
+    say(summary_line(heard))
+    say(describe(result))
+    picture = StreamPicture(
+        heard.course.frames, threshold, heard.marks.frames, heard.duration_s, test.keywords
+    )
+    draw(picture, folder, "joined-test", say)
+    draw_three_parts(spotter, corpus, keyword, threshold, folder, say)
+    return result
+
+
+def draw_three_parts(
+    spotter: StreamingSpotter, corpus: Corpus, keyword: str, threshold: float, out: Path, say: Say
+) -> None:
+    """The study's picture, out of clips of the test speakers: near 0, a peak at the keyword, near 0."""
+    joined = speech_keyword_speech(corpus, keyword)
+    heard, _ = _hear(spotter, joined, corpus, threshold, lambda _: None)
+    picture = StreamPicture(
+        heard.course.frames,
+        threshold,
+        heard.marks.frames,
+        heard.duration_s,
+        joined.keywords,
+        parts=("speech", "keyword", "speech"),
+    )
+    draw(picture, out, "speech-keyword-speech", say)
+
+
+def corpus_of(run: RunFolder, data: str | None) -> tuple[Corpus, str]:
+    """The corpus and the keyword that a run was trained on.
+
+    Raises:
+        ResultsError: The corpus there now holds other clips, so its test speakers may have been trained on.
+    """
+    about = json.loads((run.path / "config.json").read_text())["run"]
+    corpus = open_corpus(data or about["data"], about["keyword"])
+    record = load_record(run.path)
+    if record is not None and record.corpus_hash != corpus.hash:
+        raise ResultsError(
+            f"{data or about['data']} does not hold the clips and splits that {run.run_id} was trained on; "
+            "give the same corpus with --data"
+        )
+    return corpus, str(about["keyword"])
+
+
+def describe(result: StreamScore) -> str:
+    """One line: what was found, what was missed, and how often the alarm was false."""
+    return (
+        f"{result.hits} of {result.keywords} keyword clips found, {result.misses} missed, "
+        f"{result.false_alarms} false alarms in {result.duration_s / 60:.0f} min of speech "
+        f"({result.false_alarms_per_hour:.1f} an hour)"
+    )
+
+
+def _chosen(
+    spotter: StreamingSpotter, joined: Joined, corpus: Corpus, config: StreamConfig
+) -> tuple[float, str]:
+    """The threshold for a joined validation stream, and how well it does there."""
+    spotter.reset()
+    with one_thread():
+        blocks = (spotter.push(block) for block in render(joined, corpus))
+        frames = [*chain.from_iterable(blocks), *spotter.finish()]
+    limit = config.max_false_alarms_per_hour
+    result = choose_threshold(frames, joined.keywords, joined.duration_s, limit)
+    return result.threshold, f"on validation at most {limit:g} false alarms an hour: {describe(result)}"
+
+
+def _hear(
+    spotter: StreamingSpotter, joined: Joined, corpus: Corpus, threshold: float, say: Say
+) -> tuple[Heard, list[Frame]]:
+    """Listens to a joined stream; says of each detection whether it is right."""
+    found: list[Frame] = []
+
+    def tell(detection: Frame) -> None:
+        found.append(detection)
+        right = matches(found, joined.keywords)[-1] >= 0
+        say(f"{detection_line(detection)}  {'keyword' if right else 'false alarm'}")
+
+    spotter.reset()
+    heard = listen(spotter, render(joined, corpus), Hysteresis(threshold), tell)
+    if heard.interrupted:
+        raise KeyboardInterrupt
+    return heard, found

@@ -1,0 +1,51 @@
+"""The command ``stream``: parse, call, print; torch is imported where it is used."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("audio")
+@click.option("--chunk-ms", type=click.IntRange(1), default=80, show_default=True, help="Audio a step.")
+@click.option(
+    "--max-buffer-len",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="Model frames (of 80 ms) that attention looks back on; 12 are the second it was trained on.",
+)
+@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), help="[default: by validation]")
+@click.option(
+    "--max-false-alarms", type=click.FloatRange(0), default=10, show_default=True, help="An hour, for 'test'."
+)
+@click.option("--data", help="Where the run's corpus lies now, for 'test'.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/stream]")
+def stream(
+    run_path: Path,
+    audio: str,
+    chunk_ms: int,
+    max_buffer_len: int,
+    threshold: float | None,
+    max_false_alarms: float,
+    data: str | None,
+    out: Path | None,
+) -> None:
+    """Print detections as they come, and draw probability over time.
+
+    RUN is a folder of results/runs, or a file in it. AUDIO is a WAV or FLAC file, '-' for raw 16-bit 16 kHz
+    PCM on standard input, or 'test': the clips of RUN's test speakers, joined with background noise.
+    """
+    from bench.joined_run import stream_test
+    from bench.stream_run import StreamConfig, stream_file
+
+    config = StreamConfig(chunk_ms, max_buffer_len, threshold, max_false_alarms)
+    if audio == "test":
+        stream_test(run_path, data, config, out, click.echo)
+    elif stream_file(run_path, audio, config, out, click.echo).interrupted and audio != "-":
+        sys.exit(128 + signal.SIGINT)

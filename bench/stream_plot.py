@@ -1,0 +1,158 @@
+"""Keyword probability over time: kept in constant memory, and drawn. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bench.detection import WARM_UP_S, Frame, Span
+from bench.plots import DOTS_PER_INCH, FLOAT, QUANTIZED, SIZE_INCHES
+
+HEIGHT_INCHES = 2.8
+KEYWORD = sns.color_palette("colorblind", 3)[2]
+# Up to here keyword clips are wide enough to be shaded; in longer streams they are marks.
+SHADED_S = 180.0
+
+
+class Peaks:
+    """The course of a stream of any length: the highest frame of each bucket.
+
+    Buckets hold one frame each until they are twice as many as asked for; then neighbours are joined.
+    """
+
+    def __init__(self, buckets: int = 2000) -> None:
+        """Holds between ``buckets`` and twice as many."""
+        if buckets < 1:
+            raise ValueError(f"buckets must be at least 1, not {buckets}")
+        self._buckets = buckets
+        self._width = 1
+        self._full: list[Frame] = []
+        self._open: list[Frame] = []
+        self._pending = 0
+
+    def add(self, frames: Iterable[Frame]) -> None:
+        """The next frames, in order of time."""
+        for frame in frames:
+            self._open = [max([*self._open, frame], key=lambda one: one.probability)]
+            self._pending += 1
+            if self._pending == self._width:
+                self._full += self._open
+                self._open, self._pending = [], 0
+            if len(self._full) == 2 * self._buckets:
+                pairs = zip(self._full[::2], self._full[1::2], strict=True)
+                self._full = [max(pair, key=lambda one: one.probability) for pair in pairs]
+                self._width *= 2
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The highest frame of each bucket, in order of time."""
+        return self._full + self._open
+
+
+@dataclass(frozen=True)
+class StreamPicture:
+    """What is drawn.
+
+    Attributes:
+        frames: Probability over time.
+        threshold: Drawn as a line.
+        detections: Drawn as marks.
+        keywords: When the keyword is known to be spoken.
+        duration_s: Length of the audio.
+        parts: Names of the stretches before, during and after a single keyword clip.
+    """
+
+    frames: Sequence[Frame]
+    threshold: float
+    detections: Sequence[Frame]
+    duration_s: float
+    keywords: Sequence[Span] = ()
+    parts: tuple[str, str, str] | None = None
+
+
+def draw_stream(picture: StreamPicture, out: Path, name: str) -> list[Path]:
+    """Draws keyword probability over time as PNG and SVG.
+
+    Args:
+        picture: What to draw.
+        out: Folder for the files; made if missing.
+        name: Of the files, without a suffix.
+
+    Returns:
+        The files written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
+    with sns.axes_style("whitegrid"), mpl.rc_context({"svg.hashsalt": "kws-bench", "font.size": 10}):
+        figure = Figure((SIZE_INCHES[0], HEIGHT_INCHES), DOTS_PER_INCH, layout="constrained")
+        FigureCanvasAgg(figure)
+        probability_over_time(picture, figure.subplots())
+        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+            path = out / f"{name}.{suffix}"
+            figure.savefig(path, metadata=metadata)
+            written.append(path)
+    return written
+
+
+def probability_over_time(picture: StreamPicture, axes: Axes) -> None:
+    """Keyword probability over time, with the threshold, the detections and the known keyword clips."""
+    unit_s, unit = _time_unit(picture.duration_s)
+    times = [frame.time_s / unit_s for frame in picture.frames]
+    heights = [frame.probability for frame in picture.frames]
+    # What comes before the model has heard enough is shown, but not as its opinion.
+    early = sum(frame.time_s < WARM_UP_S for frame in picture.frames)
+    axes.plot(times[: early + 1], heights[: early + 1], c="0.7", lw=1.2, zorder=3)
+    axes.plot(times[early:], heights[early:], c=FLOAT, lw=1.2, zorder=3)
+    axes.fill_between(times[early:], heights[early:], color=FLOAT, alpha=0.15, lw=0)
+    axes.axhline(picture.threshold, ls="--", lw=1, c="0.4", label=f"threshold {picture.threshold:.3g}")
+    _keywords(picture, axes, unit_s)
+    if picture.detections:
+        axes.scatter(
+            [frame.time_s / unit_s for frame in picture.detections],
+            [frame.probability for frame in picture.detections],
+            marker="v",
+            s=30,
+            color=[QUANTIZED],
+            label="detection",
+            zorder=4,
+        )
+    axes.set(xlabel=f"time ({unit})", ylabel="keyword probability", ylim=(-0.02, 1.1))
+    axes.set_xlim(0, max(picture.duration_s, 1e-3) / unit_s)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+
+
+def _keywords(picture: StreamPicture, axes: Axes, unit_s: float) -> None:
+    if not picture.keywords:
+        return
+    if picture.duration_s <= SHADED_S:
+        for number, span in enumerate(picture.keywords):
+            label = None if number else "keyword clip"
+            axes.axvspan(
+                span.start_s / unit_s, span.end_s / unit_s, color=KEYWORD, alpha=0.25, lw=0, label=label
+            )
+    else:
+        middles = [(span.start_s + span.end_s) / 2 / unit_s for span in picture.keywords]
+        axes.plot(middles, [1.05] * len(middles), "|", c=KEYWORD, ms=7, mew=1.5, label="keyword clip")
+    if picture.parts:
+        only = picture.keywords[0]
+        edges = [(0.0, only.start_s), (only.start_s, only.end_s), (only.end_s, picture.duration_s)]
+        for name, (start_s, end_s) in zip(picture.parts, edges, strict=True):
+            axes.text(
+                (start_s + end_s) / 2 / unit_s, 1.05, name, ha="center", va="center", fontsize=9, c="0.25"
+            )
+
+
+def _time_unit(duration_s: float) -> tuple[float, str]:
+    """A unit in which the length reads well."""
+    if duration_s <= 300:
+        return 1.0, "s"
+    return (60.0, "min") if duration_s <= 4 * 3600 else (3600.0, "h")

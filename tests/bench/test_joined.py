@@ -1,0 +1,85 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.corpora.base import SAMPLE_RATE_HZ, Corpus
+from bench.joined import Joined, joined_stream, render, speech_keyword_speech
+from models.errors import CorpusError
+
+
+def samples_of(joined: Joined, corpus: Corpus) -> np.ndarray:
+    return np.concatenate(list(render(joined, corpus)))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_all_clips_of_one_split_and_no_others(tone_corpus: Corpus, split: str) -> None:
+    joined = joined_stream(tone_corpus, "start", split)
+    table = tone_corpus.clips.iloc[[clip.row for clip in joined.clips]]
+    assert set(table["split"]) == {split}
+    assert list(table["word"] == "start") == [clip.is_keyword for clip in joined.clips]
+    spoken = [clip.row for clip in joined.clips if clip.is_keyword]
+    everything = tone_corpus.clips.query("split == @split and word == 'start'")
+    assert sorted(spoken) == list(everything.index)
+
+
+def test_keyword_clips_are_several_seconds_apart(tone_corpus: Corpus) -> None:
+    keywords = joined_stream(tone_corpus, "start", "test").keywords
+    assert len(keywords) == 10
+    assert keywords[0].start_s >= 5
+    assert min(after.start_s - before.end_s for before, after in itertools.pairwise(keywords)) >= 5
+    assert {round(span.end_s - span.start_s, 6) for span in keywords} == {1.0}
+
+
+def test_clips_sound_where_the_plan_says(tone_corpus: Corpus) -> None:
+    joined = joined_stream(tone_corpus, "start", "test")
+    wave = samples_of(joined, tone_corpus)
+    assert wave.dtype == np.int16
+    assert len(wave) == joined.samples == round(joined.duration_s * SAMPLE_RATE_HZ)
+    ends = [clip.start_sample + SAMPLE_RATE_HZ for clip in joined.clips]
+    assert all(end <= clip.start_sample for end, clip in zip(ends, joined.clips[1:], strict=False))
+    for clip in joined.clips[::7]:
+        heard = wave[clip.start_sample :][:SAMPLE_RATE_HZ].astype(float)
+        original = tone_corpus.waveforms[clip.row].astype(float)
+        assert np.corrcoef(heard, original)[0, 1] > 0.98
+
+
+def test_background_goes_on_20_db_below_without_clicks(tone_corpus: Corpus) -> None:
+    joined = joined_stream(tone_corpus, "start", "test")
+    wave = samples_of(joined, tone_corpus).astype(float)
+    between = np.ones(len(wave), bool)
+    for clip in joined.clips:
+        between[clip.start_sample : clip.start_sample + SAMPLE_RATE_HZ] = False
+    clips = np.mean([np.mean(tone_corpus.waveforms[clip.row].astype(float) ** 2) for clip in joined.clips])
+    assert 10 * np.log10(clips / np.mean(wave[between] ** 2)) == pytest.approx(20, abs=0.3)
+
+
+def test_the_same_each_time_and_another_by_seed(tone_corpus: Corpus) -> None:
+    one, two = (joined_stream(tone_corpus, "start", "test") for _ in range(2))
+    assert one == two
+    np.testing.assert_array_equal(samples_of(one, tone_corpus), samples_of(two, tone_corpus))
+    assert joined_stream(tone_corpus, "start", "test", seed=1).clips != one.clips
+
+
+def test_white_noise_where_the_corpus_has_none(tone_corpus: Corpus) -> None:
+    silent = replace(tone_corpus, noise=np.zeros(0, np.int16))
+    joined = joined_stream(silent, "start", "test")
+    start = joined.clips[-1].start_sample + SAMPLE_RATE_HZ
+    assert np.std(samples_of(joined, silent)[start:].astype(float)) > 50
+
+
+def test_speech_keyword_speech(tone_corpus: Corpus) -> None:
+    joined = speech_keyword_speech(tone_corpus, "start")
+    rows = [clip.row for clip in joined.clips]
+    assert [clip.is_keyword for clip in joined.clips] == [False] * 8 + [True] + [False] * 8
+    assert rows[:8] == rows[9:]
+    assert set(tone_corpus.clips.iloc[rows]["split"]) == {"test"}
+    assert 8 <= joined.keywords[0].start_s <= 12.5
+
+
+def test_a_split_without_the_keyword_is_refused(tone_corpus: Corpus) -> None:
+    clips = tone_corpus.clips[(tone_corpus.clips["split"] != "test") | (tone_corpus.clips["word"] != "start")]
+    without = replace(tone_corpus, clips=clips.reset_index(drop=True))
+    with pytest.raises(CorpusError, match="test split of tones needs clips of 'start'"):
+        joined_stream(without, "start", "test")
