@@ -48,6 +48,8 @@ class Recipe:
         max_time_mask: Widest mask over frames.
         mask_per_clip: A mask for each clip instead of one for the batch.
         warm_start: A student with the base's architecture starts from the base's weights.
+        teacher_ahead: The teacher hears each clip of the bank once, unmasked, and its answers are read in
+            every step; else it runs in every step, under the student's masks. Needs versions.
     """
 
     name: str = "default"
@@ -64,6 +66,7 @@ class Recipe:
     max_time_mask: int = 20
     mask_per_clip: bool = True
     warm_start: bool = True
+    teacher_ahead: bool = True
 
 
 RECIPES = {
@@ -85,6 +88,7 @@ RECIPES = {
             max_time_mask=35,
             mask_per_clip=False,
             warm_start=False,
+            teacher_ahead=False,
         ),
     )
 }

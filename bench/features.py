@@ -129,11 +129,14 @@ def mask(features: Tensor, recipe: Recipe) -> Tensor:
         recipe: Holds the widest masks, and whether each clip gets its own.
     """
     cover = functional.mask_along_axis_iid if recipe.mask_per_clip else functional.mask_along_axis
-    masked: Tensor = features.unsqueeze(1)
-    for axis, widest in ((2, recipe.max_mel_mask), (3, recipe.max_time_mask)):
-        if widest:
-            masked = cover(masked, widest, LOG_FLOOR, axis)
-    return masked.squeeze(1)
+    batch, mels, frames = features.shape
+    # Drawn on one thin strip for each axis: on the features themselves it takes ten times as long.
+    mel_strip, time_strip = torch.zeros(batch, 1, mels, 1), torch.zeros(batch, 1, 1, frames)
+    if recipe.max_mel_mask:
+        mel_strip = cover(mel_strip, recipe.max_mel_mask, 1.0, 2)
+    if recipe.max_time_mask:
+        time_strip = cover(time_strip, recipe.max_time_mask, 1.0, 3)
+    return features.masked_fill(((mel_strip + time_strip) > 0).squeeze(1), LOG_FLOOR)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from bench.metrics import Floats, quality
 from bench.records import RunRecord, append_record, load_record, quality_columns, save_record
 from bench.runs import RunFolder
 from bench.score import EVAL_BATCH, keyword_probability, predict
+from bench.teacher import Teacher
 from bench.train import (
     Clips,
     DivergedError,
@@ -137,21 +138,30 @@ def run_chain(config: RunConfig, out: Path, ui: Ui, *, progress: bool = True) ->
 
 def plan(config: RunConfig, chain: Chain, corpus_hash: str, runs: Path) -> list[Stage]:
     """The stages of a chain: base, trained, converted, without repetition."""
-    default = family(config.model).default
-    # A corpus is what it holds, wherever it lies; a chain is its parts, whose defaults its text omits.
-    # The target only ends the training of students: the base teaches as well as it can.
-    identity = asdict(replace(config, chain="", label="", data=corpus_hash, epochs=config.max_epochs))
-    identity |= {"spec": spec_values(default), "version": STAGE_VERSION}
     stages: dict[str, Stage] = {}
-    for part in (parse("", default), chain.trained, chain):
-        described = [(type(piece).__name__, asdict(piece)) for piece in part.parts]
+    for part in (parse("", family(config.model).default), chain.trained, chain):
         slug = "+".join(piece.token for piece in reversed(part.parts)) or "base"
-        target = config.target_metric if part.parts else None
-        whole = {**identity, "chain": described, "target_metric": target}
-        run = RunFolder(runs / f"{slug}-{content_hash(whole)}")
+        run = RunFolder(runs / f"{slug}-{content_hash(_identity(part, config, corpus_hash))}")
         source = stages[chain.trained.text].run if part.converts else None
         stages.setdefault(part.text, Stage(part, run, source))
     return list(stages.values())
+
+
+def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, Any]:
+    """All that determines a stage's result, and nothing that it does not read."""
+    # A corpus is what it holds, wherever it lies, and a recipe what it says, whatever its name.
+    recipe = replace(config.recipe, name="", epochs=config.max_epochs)
+    settled = replace(config, chain="", label="", data=corpus_hash, epochs=None, recipe=recipe)
+    if not chain.trained.parts:
+        # The base has no teacher and no one to start from, and teaches as well as it can: no target.
+        alone = replace(recipe, warm_start=False, teacher_ahead=False)
+        settled = replace(settled, recipe=alone, target_metric=None)
+    return asdict(settled) | {
+        # The text of a chain omits its defaults, its parts hold them.
+        "chain": [(type(part).__name__, asdict(part)) for part in chain.parts],
+        "spec": spec_values(family(config.model).default),
+        "version": STAGE_VERSION,
+    }
 
 
 def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) -> RunRecord:
@@ -211,7 +221,7 @@ def _float_model(
 def _train(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) -> Training:
     """Trains the stage's chain, from its checkpoint where there is one."""
     chain, spec = stage.chain, family(config.model).default
-    teacher = base.load_model() if chain.needs_teacher() else None
+    teacher = _teacher(base, config, data) if chain.needs_teacher() else None
     torch.manual_seed(seed_from("model", config.seed))
     model = build(chain.student(spec))
     if config.recipe.warm_start and chain.parts and model.spec == spec:
@@ -224,11 +234,18 @@ def _train(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui)
         teacher,
         data.clips,
         epochs=config.max_epochs,
-        target=config.target_metric if chain.parts else None,
+        target=config.target_metric if chain.trained.parts else None,
         seed=config.seed,
         report=ui.epoch,
     )
     return training
+
+
+def _teacher(base: RunFolder, config: RunConfig, data: Data) -> Teacher:
+    model, recipe = base.load_model(), config.recipe
+    if recipe.teacher_ahead and recipe.versions:
+        return Teacher.of_bank(model, data.clips.features.bank)
+    return Teacher(model)
 
 
 def _cost(model: KwsModel, shipped: nn.Module) -> dict[str, Any]:

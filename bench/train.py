@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from bench.config import Recipe, seed_from
 from bench.features import Features, augment, log_mel, mask, to_float
 from bench.metrics import au_fa_fr
 from bench.score import keyword_probability, predict
+from bench.teacher import Teacher
 from compressors.base import TrainStep
 from compressors.chain import Chain
 from models.base import KwsModel, ModelOutput, clone_state
@@ -157,7 +158,7 @@ Report = Callable[[Epoch], None]
 def train(
     training: Training,
     chain: Chain,
-    teacher: nn.Module | None,
+    teacher: Teacher | None,
     clips: Clips,
     *,
     epochs: int,
@@ -173,7 +174,7 @@ def train(
     Args:
         training: New or resumed.
         chain: Gives the loss terms, and the surgery after which quality is measured.
-        teacher: The trained base, or None where the chain needs none.
+        teacher: Answers for the trained base, or None where the chain needs none.
         clips: Training and validation clips.
         epochs: At most so many.
         target: Ends as soon as au_fa_fr on validation is at most this.
@@ -205,17 +206,19 @@ def train(
 
 
 def _train_epoch(
-    training: Training, chain: Chain, teacher: nn.Module | None, clips: Clips, epochs_done: int, epochs: int
+    training: Training, chain: Chain, teacher: Teacher | None, clips: Clips, epochs_done: int, epochs: int
 ) -> float:
     """One pass; returns the mean loss of its steps."""
     model, recipe, optimizer = training.model, training.recipe, training.optimizer
     model.train()
     steps = math.ceil(len(clips.train) / recipe.batch_size)
     total = 0.0
-    for step, (features, labels) in enumerate(_batches(clips, recipe)):
+    for step, batch in enumerate(_batches(clips, recipe)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(recipe, epochs_done * steps + step, epochs * steps)
-        loss = _loss(model, chain, teacher, mask(features, recipe), labels)
+        features = mask(batch.features, recipe)
+        taught = teacher.answer(features, batch.rows) if teacher else None
+        loss = _loss(model, chain, taught, features, batch.labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
@@ -225,14 +228,10 @@ def _train_epoch(
 
 
 def _loss(
-    model: KwsModel, chain: Chain, teacher: nn.Module | None, features: Tensor, labels: Tensor
+    model: KwsModel, chain: Chain, taught: ModelOutput | None, features: Tensor, labels: Tensor
 ) -> Tensor:
     """Cross-entropy, at the weight that the chain leaves it, plus the chain's own terms."""
     student: ModelOutput = model(features)
-    taught: ModelOutput | None = None
-    if teacher is not None:
-        with torch.no_grad():
-            taught = teacher(features)
     loss = (1 - chain.task_share()) * functional.cross_entropy(student.logits, labels)
     for term in chain.loss_terms(TrainStep(model, student, taught, labels)).values():
         loss = loss + term
@@ -241,7 +240,7 @@ def _loss(
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if recipe.decoupled else torch.optim.Adam
-    return kind(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True)
+    return kind(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _schedule(recipe: Recipe, step: int, steps: int) -> float:
@@ -254,19 +253,35 @@ def _schedule(recipe: Recipe, step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _batches(clips: Clips, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
-    """An epoch of batches (B, M, T) and labels (B,): both classes equally often, with replacement."""
+class Batch(NamedTuple):
+    """What one step draws.
+
+    Attributes:
+        features: Log-mel without masks, shape (B, M, T).
+        labels: Shape (B,).
+        rows: Which entries of the flat bank they are, shape (B,); None where they were made for this step.
+    """
+
+    features: Tensor
+    labels: Tensor
+    rows: Tensor | None
+
+
+def _batches(clips: Clips, recipe: Recipe) -> Iterator[Batch]:
+    """An epoch of batches: both classes equally often, with replacement."""
     labels = torch.from_numpy(clips.labels[clips.train])
     order = _balanced(labels)
     generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-    for rows in torch.split(order, recipe.batch_size):
+    bank = clips.features.bank.flatten(0, 1)
+    for drawn in torch.split(order, recipe.batch_size):
+        rows = None
         if recipe.versions:
-            version = torch.randint(recipe.versions, (len(rows),))
-            features = clips.features.bank[version, rows].float()
+            rows = torch.randint(recipe.versions, (len(drawn),)) * len(labels) + drawn
+            features = bank.index_select(0, rows).float()
         else:
-            waves = to_float(clips.waveforms[clips.train[rows.numpy()]])
+            waves = to_float(clips.waveforms[clips.train[drawn.numpy()]])
             features = log_mel(augment(waves, recipe.augmentation, clips.noise, generator))
-        yield features, labels[rows]
+        yield Batch(features, labels[drawn], rows)
 
 
 def _balanced(labels: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from bench.config import Augmentation, Recipe
 from bench.corpora.base import Corpus
 from bench.features import features_of
 from bench.score import keyword_probability, predict
+from bench.teacher import Teacher
 from bench.train import (
     Clips,
     DivergedError,
@@ -54,7 +55,7 @@ def run(
     training: Training, chain: Chain, clips: Clips, epochs: int, target: float | None = None
 ) -> list[Epoch]:
     seen: list[Epoch] = []
-    teacher = build(SPEC).eval() if chain.needs_teacher() else None
+    teacher = Teacher(build(SPEC).eval()) if chain.needs_teacher() else None
     torch.manual_seed(0)
     train(training, chain, teacher, clips, epochs=epochs, target=target, seed=0, report=seen.append)
     return seen
@@ -78,7 +79,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     def four_epochs(checkpoint: Path, report: Report) -> Training:
         training = start(checkpoint, chain)
         torch.manual_seed(1)
-        teacher = build(SPEC).eval() if chain.needs_teacher() else None
+        teacher = Teacher(build(SPEC).eval()) if chain.needs_teacher() else None
         train(training, chain, teacher, clips, epochs=4, target=None, seed=0, report=report)
         return training
 
@@ -184,7 +185,31 @@ def test_recipes_that_augment_in_every_step_draw_anew(tone_corpus: Corpus, tmp_p
     recipe = replace(RECIPE, versions=0, augmentation=Augmentation())
     clips = clips_of(tone_corpus, recipe)
     torch.manual_seed(0)
-    first = [features for features, _ in _batches(clips, recipe)]
-    second = [features for features, _ in _batches(clips, recipe)]
+    first = [batch.features for batch in _batches(clips, recipe)]
+    second = [batch.features for batch in _batches(clips, recipe)]
     assert sum(map(len, first)) == len(clips.train)
     assert not torch.equal(first[0], second[0])
+
+
+def test_a_remembered_teacher_says_what_it_said(clips: Clips) -> None:
+    model = build(SPEC).eval()
+    bank = clips.features.bank
+    remembered = Teacher.of_bank(model, bank)
+    rows = torch.tensor([0, 5, bank.shape[1] + 3])
+    heard = bank.flatten(0, 1)[rows].float()
+    with torch.no_grad():
+        expected = model(heard)
+    nothing = torch.zeros_like(heard)
+    torch.testing.assert_close(remembered.answer(nothing, rows), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(Teacher(model).answer(heard, rows), expected, atol=1e-5, rtol=0)
+
+
+def test_batches_are_the_entries_of_the_bank_that_they_name(clips: Clips) -> None:
+    from bench.train import _batches
+
+    torch.manual_seed(0)
+    for batch in _batches(clips, RECIPE):
+        assert batch.rows is not None
+        versions, drawn = batch.rows // len(clips.train), batch.rows % len(clips.train)
+        assert torch.equal(batch.features, clips.features.bank[versions, drawn].float())
+        assert batch.labels.tolist() == clips.labels[clips.train[drawn.numpy()]].tolist()
