@@ -26,7 +26,8 @@ def catalogue() -> Iterator[str]:
         yield f"  {name}  {_fields(entry.default)} ({origin(entry.model.__module__)})"
     yield "recipes"
     for name, recipe in RECIPES.items():
-        yield f"  {name}  {recipe.epochs} epochs, batch {recipe.batch_size}, peak rate {recipe.learning_rate:g}"
+        how = f"{recipe.epochs} epochs, batch {recipe.batch_size}, peak rate {recipe.learning_rate:g}"
+        yield f"  {name}  {how}"
     yield "presets"
     for name in preset_names():
         yield f"  {name}  {load_preset(name).summary}"

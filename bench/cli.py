@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bench.stream_cli import stream
-
-if TYPE_CHECKING:
-    from bench.config import RunConfig
-    from bench.plugins import Broken
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -53,29 +49,32 @@ def main() -> None:
     """
 
 
-def _plugins(_context: click.Context, _option: click.Parameter, files: tuple[Path, ...]) -> list[Broken]:
+def _load_plugins(
+    _context: click.Context, _option: click.Parameter, files: tuple[Path, ...]
+) -> tuple[Path, ...]:
     """Loads plugins before anything asks a registry; whatever fails is named, and the rest goes on."""
     from bench.plugins import load_plugins
 
-    broken = load_plugins(files)
-    for plugin in broken:
-        click.echo(f"bench: plugin {plugin.name} cannot be imported: {plugin.reason}", err=True)
-    return broken
+    for broken in load_plugins(files):
+        click.echo(f"bench: plugin {broken.name} cannot be imported: {broken.reason}", err=True)
+    return files
 
 
-plugin_option = click.option(
-    "--plugin",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE.py",
-    callback=_plugins,
-    expose_value=False,
-    help="Load models, compressors and corpora from a file first.  Repeatable.",
-)
+def plugin_option(*, expose: bool = False) -> Callable[[Any], Any]:
+    """``--plugin``, for every command that asks a registry."""
+    return click.option(
+        "--plugin",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE.py",
+        callback=_load_plugins,
+        expose_value=expose,
+        help="Load models, compressors and corpora from a file first.  Repeatable.",
+    )
 
 
 @main.command()
-@plugin_option
+@plugin_option(expose=True)
 @click.option(
     "--chain",
     "chains",
@@ -111,6 +110,13 @@ plugin_option = click.option(
     "--seed", type=int, default=0, show_default=True, help="Of initialisation, order and augmentation."
 )
 @click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Chains to run at once, a process each.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("results"),
@@ -118,6 +124,7 @@ plugin_option = click.option(
     help="Folder for results.csv, figures/ and runs/.",
 )
 def run(
+    plugin: tuple[Path, ...],
     chains: tuple[str, ...],
     preset: str | None,
     model: str | None,
@@ -127,6 +134,7 @@ def run(
     epochs: int | None,
     target_metric: float | None,
     seed: int,
+    jobs: int,
     out: Path,
 ) -> None:
     """Train, measure and draw chains of compressors.
@@ -134,6 +142,7 @@ def run(
     Rows that are there already are not run again, and an interrupted run goes on from its last epoch.
     """
     from bench.config import RunConfig, recipe_named
+    from bench.console import run_and_show
     from bench.presets import Preset, Row, load_preset
 
     given = tuple(Row(chain) for chain in chains)
@@ -149,35 +158,12 @@ def run(
         seed=seed,
     )
     rows = asked.rows + (given if preset else ())
-    _run_all([replace(shared, chain=row.chain, label=row.label) for row in rows], out)
-
-
-def _run_all(configs: Sequence[RunConfig], out: Path) -> None:
-    """Runs chains one after the other, then shows the table and draws the figures of all rows in ``out``."""
-    from rich.console import Console
-
-    from bench.console import ConsoleUi
-    from bench.pipeline import check, run_chain
-    from bench.plots import draw_figures
-    from bench.records import RESULTS_FILE, RunRecord, load_results
-    from bench.report import summary_table
-
-    console = Console()
-    for config in configs:
-        check(config)
-    records: dict[str, RunRecord] = {}
-    with ConsoleUi(console) as ui:
-        for config in configs:
-            records |= {record.run_id: record for record in run_chain(config, out, ui)}
-    console.print(summary_table(list(records.values())))
-    drawn = draw_figures(load_results(out / RESULTS_FILE), out / "figures")
-    console.print(
-        f"{out / RESULTS_FILE}, {len(drawn.written)} figure files in {out / 'figures'}", highlight=False
-    )
+    configs = [replace(shared, chain=row.chain, label=row.label) for row in rows]
+    sys.exit(run_and_show(configs, out, jobs=jobs, plugins=plugin))
 
 
 @main.command("list")
-@plugin_option
+@plugin_option()
 def list_() -> None:
     """Show the compressors with their options, and the models, recipes, presets and data there are."""
     from bench.catalogue import catalogue
@@ -192,7 +178,7 @@ def data() -> None:
 
 
 @data.command("info")
-@plugin_option
+@plugin_option()
 @click.argument("path")
 @click.option(
     "--keyword", default="sheila", show_default=True, help="Spoken by the synthetic corpus; else ignored."

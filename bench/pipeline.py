@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -42,16 +43,16 @@ STAGE_VERSION = 1
 class Ui(Protocol):
     """Who is told how a run goes."""
 
-    def opened(self, corpus: Corpus) -> None:
-        """The data is there."""
+    def opened(self, corpus_hash: str, about: Sequence[str]) -> None:
+        """The data is there; ``about`` says what it holds."""
 
-    def started(self, label: str, epochs: int, done: int) -> None:
-        """A training begins, or goes on after ``done`` epochs."""
+    def started(self, label: str, epochs: int, done: int, job: int = 0) -> None:
+        """A training begins, or goes on after ``done`` epochs; ``job`` tells those at the same time apart."""
 
-    def epoch(self, epoch: Epoch) -> None:
+    def epoch(self, epoch: Epoch, job: int = 0) -> None:
         """An epoch is done."""
 
-    def finished(self, record: RunRecord, reused: bool) -> None:
+    def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
         """A row is there; ``reused`` if it had been made before."""
 
 
@@ -120,7 +121,7 @@ def run_chain(config: RunConfig, out: Path, ui: Ui, *, progress: bool = True) ->
     """
     chain = check(config)
     data = Data(open_corpus(config.data, config.keyword, progress=progress), config)
-    ui.opened(data.corpus)
+    ui.opened(data.corpus.hash, data.corpus.about())
     stages = plan(config, chain, data.corpus.hash, out / "runs")
     records: list[RunRecord] = []
     for stage in stages:

@@ -22,6 +22,7 @@ from models.errors import CorpusError
 SAMPLE_RATE_HZ = 16_000
 CLIP_SAMPLES = 16_000
 SPLITS = ("train", "validation", "test")
+SKIPPED_SHOWN = 5
 CLIP_COLUMNS = ("word", "speaker", "split", "source")
 
 Int16Array = npt.NDArray[np.int16]
@@ -51,6 +52,15 @@ class Corpus:
     def words(self) -> list[str]:
         """The distinct words, sorted."""
         return sorted(self.clips["word"].unique())
+
+    def about(self) -> list[str]:
+        """What it holds, and which files could not be read, in a few lines."""
+        words, speakers = self.clips["word"].nunique(), self.clips["speaker"].nunique()
+        counts = f"{len(self.clips):,} clips, {words} words, {speakers} speakers"
+        lines = [f"{self.name}: {counts}, {len(self.skipped)} files skipped"]
+        lines += [f"  skipped {line}" for line in self.skipped[:SKIPPED_SHOWN]]
+        hidden = len(self.skipped) - SKIPPED_SHOWN
+        return [*lines, f"  and {hidden} more"] if hidden > 0 else lines
 
     def indices(self, split: str) -> npt.NDArray[np.int64]:
         """Row numbers of the clips of one split, ascending."""

@@ -82,7 +82,7 @@ def test_data_info_counts_clips(tone_folder: Path) -> None:
         (["--model", "rnn"], "no model named 'rnn'; there is: crnn"),
         (["--recipe", "fast"], "no recipe named 'fast'; there is: default, kws-hw"),
         (["--keyword", "strat"], "no clips of the keyword 'strat'; did you mean: start"),
-        (["--data", "/no/such/folder"], "no data '/no/such/folder': give synthetic"),
+        (["--data", "/no/such/folder"], "no data '/no/such/folder': give a folder or one of"),
     ],
 )
 def test_bad_input_is_one_line_and_status_two(

@@ -1,5 +1,6 @@
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,18 +38,18 @@ class Log:
         self.reused: list[str] = []
         self.stop_after = stop_after
 
-    def opened(self, corpus: Corpus) -> None:
+    def opened(self, corpus_hash: str, about: Sequence[str]) -> None:
         pass
 
-    def started(self, label: str, epochs: int, done: int) -> None:
+    def started(self, label: str, epochs: int, done: int, job: int = 0) -> None:
         self.trained.append(f"{label} {done}/{epochs}")
 
-    def epoch(self, epoch: Epoch) -> None:
+    def epoch(self, epoch: Epoch, job: int = 0) -> None:
         self.epochs.append(epoch.epoch)
         if len(self.epochs) == self.stop_after:
             raise KeyboardInterrupt
 
-    def finished(self, record: RunRecord, reused: bool) -> None:
+    def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
         if reused:
             self.reused.append(record.label)
 

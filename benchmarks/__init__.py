@@ -1,0 +1,1 @@
+"""Speed and memory measurements, side by side with the plain way of doing it."""

@@ -1,0 +1,91 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bench.parallel as subject
+from bench.config import Recipe, RunConfig
+from bench.parallel import run_all
+from bench.records import RunRecord, load_results
+from models.errors import CorpusError
+
+RECIPE = Recipe(versions=1, batch_size=64)
+
+
+class Quiet:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def opened(self, corpus_hash: str, about: list[str]) -> None:
+        self.told.append("opened")
+
+    def started(self, label: str, epochs: int, done: int, job: int = 0) -> None:
+        self.told.append(f"started {label}")
+
+    def epoch(self, epoch: object, job: int = 0) -> None:
+        self.told.append("epoch")
+
+    def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
+        self.told.append(f"finished {record.label}")
+
+
+def configs(folder: Path, *chains: str, keyword: str = "start") -> list[RunConfig]:
+    return [
+        RunConfig(chain=chain, data=str(folder), keyword=keyword, recipe=RECIPE, epochs=1) for chain in chains
+    ]
+
+
+@pytest.mark.slow
+def test_two_at_once_give_the_rows_of_one_after_the_other(tone_folder: Path, tmp_path: Path) -> None:
+    work = configs(tone_folder, "dq", "kd", "dq+kd", "ad+kd")
+    together, alone = Quiet(), Quiet()
+    parallel = run_all(work, tmp_path / "two", together, jobs=2)
+    one = run_all(work, tmp_path / "one", alone, jobs=1)
+    assert parallel.failures == one.failures == []
+    tables = [load_results(tmp_path / name / "results.csv").set_index("run_id") for name in ("one", "two")]
+    assert set(tables[0].index) == set(tables[1].index) == set(parallel.records)
+    for column in ("label", "params", "macs", "size_kb"):
+        assert (tables[0][column] == tables[1][column].reindex(tables[0].index)).all()
+    assert together.told.count("started B") == 1, "the base is trained once"
+    assert {f"finished {label}" for label in ("B", "DQ+B", "KD", "DQ+KD", "AD+KD")} <= set(together.told)
+
+
+def test_a_chain_that_fails_does_not_stop_the_rest(
+    tone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = subject.run_chain
+
+    def sometimes(config: RunConfig, out: Path, ui: subject.Ui) -> list[RunRecord]:
+        if config.chain == "kd":
+            raise RuntimeError("out of\nluck")
+        return original(config, out, ui)
+
+    monkeypatch.setattr(subject, "run_chain", sometimes)
+    outcome = run_all(configs(tone_folder, "kd", "dq"), tmp_path, Quiet())
+    assert outcome.failures == ["KD: RuntimeError: out of luck"]
+    assert [record.label for record in outcome.records.values()] == ["B", "DQ+B"]
+
+
+@pytest.mark.slow
+def test_in_processes_too(tone_folder: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "broken.py"
+    example = Path(__file__).parents[2] / "examples" / "compressor_half.py"
+    broken = (
+        "def explode(self, model):\n    raise RuntimeError('no luck')\n\nHalfPrecision.convert = explode\n"
+    )
+    plugin.write_text(f"{example.read_text()}\n\n{broken}")
+    command = [sys.executable, "-m", "bench", "run", "--plugin", str(plugin), "--data", str(tone_folder)]
+    options = ["--keyword", "start", "--epochs", "1", "--jobs", "2", "--out", str(tmp_path / "out")]
+    chains = ["--chain", "hf", "--chain", "dq", "--chain", "kd"]
+    done = subprocess.run([*command, *options, *chains], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "failed: HF+B: RuntimeError: no luck" in done.stdout
+    assert set(load_results(tmp_path / "out" / "results.csv")["label"]) == {"B", "DQ+B", "KD"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_wrong_data_ends_all_at_once(jobs: int, tone_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="did you mean: start"):
+        run_all(configs(tone_folder, "kd", "dq", keyword="strat"), tmp_path, Quiet(), jobs=jobs)
