@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench.stream_cli import stream
+from bench.stream.command import stream
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -221,9 +221,9 @@ def compare(tables: tuple[Path, ...], form: str, measures: tuple[str, ...], limi
     """
     from rich.console import Console
 
-    from bench.compare import compare_all
-    from bench.compare_report import as_csv, as_json, as_markdown, as_rich, sheet
-    from bench.limits import exceeded, parse_limit
+    from bench.compare.limits import exceeded, parse_limit
+    from bench.compare.report import as_csv, as_json, as_markdown, as_rich, sheet
+    from bench.compare.tables import compare_all
 
     if len(tables) < 2:
         raise click.UsageError("give two tables or more: bench compare A.csv B.csv")
@@ -255,7 +255,7 @@ def figures(table: Path, out: Path | None, kinds: tuple[str, ...]) -> None:
 
     A table of several corpora or keywords gets a folder for each.
     """
-    from bench.plots import KINDS, draw_figures
+    from bench.figures.plots import KINDS, draw_figures
     from bench.records import RESULTS_FILE, load_results
 
     beside = table.parent / "figures"

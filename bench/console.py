@@ -22,13 +22,13 @@ from rich.progress import (
 
 from bench.config import RunConfig
 from bench.parallel import run_all
-from bench.pipeline import check
+from bench.pipeline import Ui, check
 from bench.records import RESULTS_FILE, RunRecord, load_results, write_text_atomically
 from bench.report import summary_table
 from bench.train import Epoch
 
 
-class ConsoleUi:
+class ConsoleUi(Ui):
     """A progress bar for each training, a line for each row; use it as a context manager."""
 
     def __init__(self, console: Console) -> None:
@@ -126,7 +126,7 @@ def draw_if_changed(out: Path) -> None:
     state = f"{version('kws-bench')} {sha256(table.read_bytes()).hexdigest()}"
     if stamp.exists() and stamp.read_text() == state:
         return
-    from bench.plots import draw_figures  # takes a second to import
+    from bench.figures.plots import draw_figures  # takes a second to import
 
     draw_figures(load_results(table), out / "figures")
     write_text_atomically(stamp, state)

@@ -72,7 +72,7 @@ def run_all(
         KwsError: Wrong data or a wrong keyword, which would fail each chain alike.
     """
     if jobs == 1:
-        return _in_turn(configs, out, ui)
+        return _in_turn(configs, out, ui, progress=True)
     outcome = Outcome()
     bases = tuple(dict.fromkeys(replace(config, chain="", label="") for config in configs))
     groups: dict[tuple[RunConfig, str], list[RunConfig]] = {}
@@ -118,12 +118,12 @@ def run_job(job: Job, messages: Messages) -> Outcome:
     return _in_turn(job.configs, job.out, QueueUi(messages, os.getpid()))
 
 
-def _in_turn(configs: Sequence[RunConfig], out: Path, ui: Ui) -> Outcome:
+def _in_turn(configs: Sequence[RunConfig], out: Path, ui: Ui, *, progress: bool = False) -> Outcome:
     """One chain after the other; what is wrong with the data is wrong for all, anything else for one."""
     outcome = Outcome()
     for config in configs:
         try:
-            records = run_chain(config, out, ui)
+            records = run_chain(config, out, ui, progress=progress)
         except KwsError:
             raise
         except Exception as error:
@@ -134,7 +134,7 @@ def _in_turn(configs: Sequence[RunConfig], out: Path, ui: Ui) -> Outcome:
 
 
 @dataclass(frozen=True)
-class QueueUi:
+class QueueUi(Ui):
     """Sends what a run says to the process that shows it.
 
     Attributes:

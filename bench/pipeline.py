@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -40,8 +40,8 @@ from models.registry import build, family
 STAGE_VERSION = 1
 
 
-class Ui(Protocol):
-    """Who is told how a run goes."""
+class Ui:
+    """Who is told how a run goes; this one does nothing with it."""
 
     def opened(self, corpus_hash: str, about: Sequence[str]) -> None:
         """The data is there; ``about`` says what it holds."""
@@ -102,7 +102,9 @@ def check(config: RunConfig) -> Chain:
     return parse(config.chain, family(config.model).default)
 
 
-def run_chain(config: RunConfig, out: Path, ui: Ui, *, progress: bool = True) -> list[RunRecord]:
+def run_chain(
+    config: RunConfig, out: Path, ui: Ui | None = None, *, progress: bool = False
+) -> list[RunRecord]:
     """Trains a chain over its base and writes a row for each model on the way.
 
     A stage whose row is there already is not run again; one that was interrupted goes on.
@@ -110,7 +112,7 @@ def run_chain(config: RunConfig, out: Path, ui: Ui, *, progress: bool = True) ->
     Args:
         config: What to run.
         out: Gets ``results.csv`` and ``runs/<run id>/``.
-        ui: Is told how it goes.
+        ui: Is told how it goes; None for no one.
         progress: Show progress bars while a corpus is made.
 
     Returns:
@@ -119,6 +121,7 @@ def run_chain(config: RunConfig, out: Path, ui: Ui, *, progress: bool = True) ->
     Raises:
         KwsError: The chain, the model or the data cannot work; nothing was trained.
     """
+    ui = ui or Ui()
     chain = check(config)
     data = Data(open_corpus(config.data, config.keyword, progress=progress), config)
     ui.opened(data.corpus.hash, data.corpus.about())

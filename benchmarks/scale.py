@@ -58,7 +58,9 @@ def measure_scale(setting: Setting) -> list[Row]:
         if name == "built":
             size = sum(path.stat().st_size for path in folder.iterdir())
             note = f"{samples / 2**20:,.0f} MB of int16 samples"
-            rows.append(Row(f"{count:,} clips on disk, bytes to a byte of samples", [size / samples], note=note))
+            rows.append(
+                Row(f"{count:,} clips on disk, bytes to a byte of samples", [size / samples], note=note)
+            )
         what = f"{count:,} clips {name}: peak resident memory, MB"
         own = f"{laps.notes['private_mb']:,.0f} MB without mapped files, which the system may take back"
         rows.append(Row(what, [laps.notes["peak_mb"]], note=own))

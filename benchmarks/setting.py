@@ -55,7 +55,7 @@ SMALL = Size(
     step_clips=64,
     matrix=256,
     commands=1,
-    scale_clips=600,
+    scale_clips=2000,
     preset_epochs=1,
 )
 
@@ -124,11 +124,11 @@ def _write(folder: Path, corpus: Corpus, rows: list[int]) -> None:
     """Audio files named ``<speaker>_nohash_<row>.wav``, noise, and the lists of the splits."""
     lists: dict[str, list[str]] = {split: [] for split in SPLITS}
     for row in rows:
-        clip = corpus.clips.loc[row]
-        source = f"{clip['word']}/{clip['speaker']}_nohash_{row}.wav"
-        (folder / clip["word"]).mkdir(exist_ok=True)
+        word, speaker, split = (str(corpus.clips.at[row, name]) for name in ("word", "speaker", "split"))
+        source = f"{word}/{speaker}_nohash_{row}.wav"
+        (folder / word).mkdir(exist_ok=True)
         soundfile.write(folder / source, corpus.waveforms[row], SAMPLE_RATE_HZ)
-        lists[clip["split"]].append(source)
+        lists[split].append(source)
     for split, name in LIST_FILES.items():
         (folder / name).write_text("\n".join(lists[split]) + "\n")
     (folder / "_background_noise_").mkdir()

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context, set_start_method
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -113,13 +113,13 @@ def alternate(sides: Mapping[str, Side]) -> dict[str, Laps]:
                 waiting.append(name)
         while waiting:
             waiting = [name for name in waiting if _next(name, running[name], laps[name])]
-        for process, _ in running.values():
-            process.join()
+        for ended, _ in running.values():
+            ended.join()
     finally:
-        for process, connection in running.values():
+        for left, connection in running.values():
             connection.close()
-            process.terminate()
-            process.join()
+            left.terminate()
+            left.join()
     return laps
 
 
@@ -149,6 +149,8 @@ def _turn(name: str, side: tuple[BaseProcess, Connection[Any, Any]], laps: Laps)
 
 
 def _run(side: Side, connection: Connection[Any, Any]) -> None:
+    # A spawned process would spawn its own: data loaders are to start theirs as they do in any program.
+    set_start_method(get_all_start_methods()[0], force=True)
     try:
         side(Turns(connection))
         connection.send(("end", None, peak_mb()))

@@ -7,27 +7,22 @@ import pytest
 import bench.parallel as subject
 from bench.config import Recipe, RunConfig
 from bench.parallel import run_all
+from bench.pipeline import Ui
 from bench.records import RunRecord, load_results
 from models.errors import CorpusError
 
 RECIPE = Recipe(versions=1, batch_size=64)
 
 
-class Quiet:
+class Told(Ui):
     def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def opened(self, corpus_hash: str, about: list[str]) -> None:
-        self.told.append("opened")
+        self.lines: list[str] = []
 
     def started(self, label: str, epochs: int, done: int, job: int = 0) -> None:
-        self.told.append(f"started {label}")
-
-    def epoch(self, epoch: object, job: int = 0) -> None:
-        self.told.append("epoch")
+        self.lines.append(f"started {label}")
 
     def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
-        self.told.append(f"finished {record.label}")
+        self.lines.append(f"finished {record.label}")
 
 
 def configs(folder: Path, *chains: str, keyword: str = "start") -> list[RunConfig]:
@@ -39,7 +34,7 @@ def configs(folder: Path, *chains: str, keyword: str = "start") -> list[RunConfi
 @pytest.mark.slow
 def test_two_at_once_give_the_rows_of_one_after_the_other(tone_folder: Path, tmp_path: Path) -> None:
     work = configs(tone_folder, "dq", "kd", "dq+kd", "ad+kd")
-    together, alone = Quiet(), Quiet()
+    together, alone = Told(), Told()
     parallel = run_all(work, tmp_path / "two", together, jobs=2)
     one = run_all(work, tmp_path / "one", alone, jobs=1)
     assert parallel.failures == one.failures == []
@@ -47,8 +42,8 @@ def test_two_at_once_give_the_rows_of_one_after_the_other(tone_folder: Path, tmp
     assert set(tables[0].index) == set(tables[1].index) == set(parallel.records)
     for column in ("label", "params", "macs", "size_kb"):
         assert (tables[0][column] == tables[1][column].reindex(tables[0].index)).all()
-    assert together.told.count("started B") == 1, "the base is trained once"
-    assert {f"finished {label}" for label in ("B", "DQ+B", "KD", "DQ+KD", "AD+KD")} <= set(together.told)
+    assert together.lines.count("started B") == 1, "the base is trained once"
+    assert {f"finished {label}" for label in ("B", "DQ+B", "KD", "DQ+KD", "AD+KD")} <= set(together.lines)
 
 
 def test_a_chain_that_fails_does_not_stop_the_rest(
@@ -56,13 +51,13 @@ def test_a_chain_that_fails_does_not_stop_the_rest(
 ) -> None:
     original = subject.run_chain
 
-    def sometimes(config: RunConfig, out: Path, ui: subject.Ui) -> list[RunRecord]:
+    def sometimes(config: RunConfig, out: Path, ui: Ui, progress: bool) -> list[RunRecord]:
         if config.chain == "kd":
             raise RuntimeError("out of\nluck")
         return original(config, out, ui)
 
     monkeypatch.setattr(subject, "run_chain", sometimes)
-    outcome = run_all(configs(tone_folder, "kd", "dq"), tmp_path, Quiet())
+    outcome = run_all(configs(tone_folder, "kd", "dq"), tmp_path, Told())
     assert outcome.failures == ["KD: RuntimeError: out of luck"]
     assert [record.label for record in outcome.records.values()] == ["B", "DQ+B"]
 
@@ -88,4 +83,4 @@ def test_in_processes_too(tone_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_wrong_data_ends_all_at_once(jobs: int, tone_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="did you mean: start"):
-        run_all(configs(tone_folder, "kd", "dq", keyword="strat"), tmp_path, Quiet(), jobs=jobs)
+        run_all(configs(tone_folder, "kd", "dq", keyword="strat"), tmp_path, Told(), jobs=jobs)

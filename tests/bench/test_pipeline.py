@@ -1,6 +1,5 @@
 import itertools
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from bench.config import Recipe, RunConfig
 from bench.corpora.base import Corpus
 from bench.measure import size_kb
 from bench.metrics import au_fa_fr
-from bench.pipeline import run_chain
+from bench.pipeline import Ui, run_chain
 from bench.records import RunRecord, load_results
 from bench.runs import RunFolder
 from bench.train import Epoch
@@ -29,7 +28,7 @@ RECIPE = Recipe(versions=1, batch_size=64)
 CONFIG = RunConfig(chain="kd", data="tones", keyword="start", recipe=RECIPE, epochs=1)
 
 
-class Log:
+class Log(Ui):
     """Remembers what it was told."""
 
     def __init__(self, stop_after: int | None = None) -> None:
@@ -37,9 +36,6 @@ class Log:
         self.epochs: list[int] = []
         self.reused: list[str] = []
         self.stop_after = stop_after
-
-    def opened(self, corpus_hash: str, about: Sequence[str]) -> None:
-        pass
 
     def started(self, label: str, epochs: int, done: int, job: int = 0) -> None:
         self.trained.append(f"{label} {done}/{epochs}")

@@ -28,6 +28,7 @@ class ConvOnly(KwsModel):
 
 
 def test_gru_and_linear_are_int8_and_the_convolution_is_float() -> None:
+    torch.manual_seed(0)
     model = build(CrnnSpec()).eval()
     assert isinstance(model, Crnn)
     quantized = DynamicQuant().convert(model)
@@ -36,9 +37,8 @@ def test_gru_and_linear_are_int8_and_the_convolution_is_float() -> None:
         assert "quantized" in names[name], name
     assert "quantized" not in names["conv"]
     weight, _ = quantized.get_submodule("classifier")._weight_bias()  # type: ignore[operator]
-    scale = weight.q_scale()
-    expected = torch.round(model.classifier.weight / scale).clamp(-128, 127)
-    assert torch.equal(weight.int_repr().float(), expected)
+    steps = model.classifier.weight / weight.q_scale()
+    assert (weight.int_repr() - steps).abs().max() < 0.501
 
 
 def test_it_changes_little_and_leaves_its_input_alone() -> None:

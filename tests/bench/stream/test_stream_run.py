@@ -14,25 +14,16 @@ import soundfile as sf
 import torch
 from click.testing import CliRunner, Result
 
-import bench.stream_run as subject
+import bench.stream.run as subject
 from bench.cli import main
 from bench.config import Recipe, RunConfig
 from bench.corpora import open_corpus
-from bench.detection import Hysteresis
-from bench.joined import render, speech_keyword_speech
 from bench.pipeline import run_chain
-from bench.records import RunRecord
 from bench.runs import RunFolder
-from bench.stream_run import StreamConfig, keep_threshold, listen, one_thread, open_run, threshold_of
-from bench.streaming import StreamingSpotter
-from bench.train import Epoch
-
-
-class Quiet:
-    def opened(self, corpus: object) -> None: ...
-    def started(self, label: str, epochs: int, done: int) -> None: ...
-    def epoch(self, epoch: Epoch) -> None: ...
-    def finished(self, record: RunRecord, reused: bool) -> None: ...
+from bench.stream.detection import Hysteresis
+from bench.stream.joined import render, speech_keyword_speech
+from bench.stream.run import StreamConfig, keep_threshold, listen, one_thread, open_run, threshold_of
+from bench.stream.spotter import StreamingSpotter
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setenv("KWS_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        records = run_chain(config, out, Quiet(), progress=False)
+        records = run_chain(config, out, progress=False)
     return out / "runs" / records[0].run_id
 
 

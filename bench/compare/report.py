@@ -14,8 +14,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.compare import Comparison, measure_named
-from bench.ledger import DEAD_MACS, DEAD_PARAMS, ledger
+from bench.compare.ledger import DEAD_MACS, DEAD_PARAMS, ledger
+from bench.compare.tables import Comparison, measure_named
 from models.errors import ResultsError
 
 MAIN = ("au_fa_fr", "size_kb", "macs")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from bench.corpora import open_corpus
 from bench.corpora.base import Corpus
-from bench.detection import (
+from bench.records import load_record
+from bench.runs import RunFolder
+from bench.stream.detection import (
     Frame,
     Hysteresis,
     StreamScore,
@@ -16,11 +18,9 @@ from bench.detection import (
     matches,
     score,
 )
-from bench.joined import Joined, joined_stream, render, speech_keyword_speech
-from bench.records import load_record
-from bench.runs import RunFolder
-from bench.stream_plot import StreamPicture
-from bench.stream_run import (
+from bench.stream.joined import Joined, joined_stream, render, speech_keyword_speech
+from bench.stream.plot import StreamPicture
+from bench.stream.run import (
     Heard,
     Say,
     StreamConfig,
@@ -32,7 +32,7 @@ from bench.stream_run import (
     open_run,
     summary_line,
 )
-from bench.streaming import StreamingSpotter
+from bench.stream.spotter import StreamingSpotter
 from models.errors import ResultsError
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bench.config import seed_from
 from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, Int16Array
-from bench.detection import Span
+from bench.stream.detection import Span
 from models.errors import CorpusError
 
 Floats32 = npt.NDArray[np.float32]

@@ -7,7 +7,7 @@ import re
 
 import pandas as pd
 
-from bench.compare import Comparison
+from bench.compare.tables import Comparison
 
 # The published MACs were counted by another tool.
 MACS_TOLERANCE = 0.0025

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.corpora.base import SAMPLE_RATE_HZ, Int16Array
-from bench.detection import Frame
 from bench.features import HOP_SAMPLES, N_FFT, POWER_CEILING, POWER_FLOOR, to_float
 from bench.score import keyword_probability
+from bench.stream.detection import Frame
 from bench.torchaudio_import import transforms
 from models.base import N_MELS, KwsModel
 from models.errors import ModelError

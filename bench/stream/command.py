@@ -41,8 +41,8 @@ def stream(
     RUN is a folder of results/runs, or a file in it. AUDIO is a WAV or FLAC file, '-' for raw 16-bit 16 kHz
     PCM on standard input, or 'test': the clips of RUN's test speakers, joined with background noise.
     """
-    from bench.joined_run import stream_test
-    from bench.stream_run import StreamConfig, stream_file
+    from bench.stream.joined_run import stream_test
+    from bench.stream.run import StreamConfig, stream_file
 
     config = StreamConfig(chunk_ms, max_buffer_len, threshold, max_false_alarms)
     if audio == "test":

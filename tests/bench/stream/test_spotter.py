@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from bench.audio import read_clip
-from bench.detection import Frame
 from bench.features import log_mel
-from bench.streaming import StreamingSpotter, finish, flush_mel, init_mel, init_spotter, spot, stream_mel
+from bench.stream.detection import Frame
+from bench.stream.spotter import StreamingSpotter, finish, flush_mel, init_mel, init_spotter, spot, stream_mel
 from compressors.dynamic_quant import DynamicQuant
 from compressors.structured_prune import StructuredPrune
 from models.base import KwsModel

@@ -18,10 +18,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from bench.axes import FLOAT as FLOAT
-from bench.axes import QUANTIZED as QUANTIZED
-from bench.axes import finish, scatter, series
-from bench.compare import IDENTITY, known
+from bench.compare.tables import IDENTITY, known
+from bench.figures.axes import FLOAT as FLOAT
+from bench.figures.axes import QUANTIZED as QUANTIZED
+from bench.figures.axes import finish, scatter, series
 from models.errors import ResultsError
 
 # README width: 6.4 inches at 150 dots.

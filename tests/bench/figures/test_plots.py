@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from matplotlib.image import imread
 
 from bench.cli import main
-from bench.plots import (
+from bench.figures.plots import (
     KINDS,
     NothingToDrawError,
     by_label,
@@ -26,7 +26,7 @@ from bench.plots import (
 from bench.records import load_results
 from models.errors import ResultsError
 
-PUBLISHED = Path(__file__).parents[2] / "results" / "kws_hw_published.csv"
+PUBLISHED = Path(__file__).parents[3] / "results" / "kws_hw_published.csv"
 WITHOUT_TORCH = """
 import sys
 from click.testing import CliRunner

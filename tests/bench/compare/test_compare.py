@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
-from bench.compare import COST, EFFORT, Comparison, canonical_chain, compare, measure_named, side
-from bench.ledger import ledger
-from bench.limits import exceeded, parse_limit
+from bench.compare.ledger import ledger
+from bench.compare.limits import exceeded, parse_limit
+from bench.compare.tables import COST, EFFORT, Comparison, canonical_chain, compare, measure_named, side
 from bench.records import COLUMNS, load_results
 from models.errors import ResultsError
 
-PUBLISHED = Path(__file__).parents[2] / "results" / "kws_hw_published.csv"
+PUBLISHED = Path(__file__).parents[3] / "results" / "kws_hw_published.csv"
 # Our own costs of the study's ten rows, torch 2.13: MACs, parameters, KB.
 OURS = {
     "B": (1953865, 70443, 280.24),

@@ -17,7 +17,9 @@ from torch import nn
 
 from bench.audio import AudioError, stream_audio
 from bench.corpora.base import SAMPLE_RATE_HZ, Int16Array
-from bench.detection import (
+from bench.records import write_text_atomically
+from bench.runs import RunFolder
+from bench.stream.detection import (
     CLIP_FAR,
     MAX_FALSE_ALARMS_PER_HOUR,
     DetectorState,
@@ -26,10 +28,8 @@ from bench.detection import (
     clip_threshold,
     detect,
 )
-from bench.records import write_text_atomically
-from bench.runs import RunFolder
-from bench.stream_plot import Peaks, StreamPicture, draw_stream
-from bench.streaming import MAX_BUFFER_LEN, StreamingSpotter
+from bench.stream.plot import Peaks, StreamPicture, draw_stream
+from bench.stream.spotter import MAX_BUFFER_LEN, StreamingSpotter
 from models.errors import ResultsError
 
 THRESHOLDS_FILE = "stream_thresholds.json"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from bench.detection import Frame, Span
-from bench.stream_plot import Peaks, StreamPicture, draw_stream, probability_over_time
+from bench.stream.detection import Frame, Span
+from bench.stream.plot import Peaks, StreamPicture, draw_stream, probability_over_time
 
 
 def frames_of(probabilities: np.ndarray) -> list[Frame]:

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from bench.labels import place_labels
+from bench.figures.labels import place_labels
 
 # From this ratio of the greatest to the least value on, an axis is logarithmic.
 LOG_FROM = 4.0

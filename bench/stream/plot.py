@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.axes import FLOAT, QUANTIZED
-from bench.detection import WARM_UP_S, Frame, Span
-from bench.plots import DOTS_PER_INCH, SIZE_INCHES
+from bench.figures.axes import FLOAT, QUANTIZED
+from bench.figures.plots import DOTS_PER_INCH, SIZE_INCHES
+from bench.stream.detection import WARM_UP_S, Frame, Span
 
 HEIGHT_INCHES = 2.8
 KEYWORD = sns.color_palette("colorblind", 3)[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bench.compare import COST, EFFORT, ROUNDING, Comparison, measure_named
+from bench.compare.tables import COST, EFFORT, ROUNDING, Comparison, measure_named
 from models.errors import ResultsError
 
 PATTERN = re.compile(r"\s*(\w+)\s*([<>])\s*([+-](?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%?)\s*", re.IGNORECASE)

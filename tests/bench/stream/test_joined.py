@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bench.corpora.base import SAMPLE_RATE_HZ, Corpus
-from bench.joined import Joined, joined_stream, render, speech_keyword_speech
+from bench.stream.joined import Joined, joined_stream, render, speech_keyword_speech
 from models.errors import CorpusError
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench.detection import (
+from bench.stream.detection import (
     DetectorState,
     Frame,
     Hysteresis,

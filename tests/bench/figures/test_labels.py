@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from bench.labels import place_labels, wrap
-from bench.plots import KINDS, draw_figure
+from bench.figures.labels import place_labels, wrap
+from bench.figures.plots import KINDS, draw_figure
 from bench.records import load_results
 
-PUBLISHED = Path(__file__).parents[2] / "results" / "kws_hw_published.csv"
+PUBLISHED = Path(__file__).parents[3] / "results" / "kws_hw_published.csv"
 NAMES = ["B", "KD2", "AD+KD", "DQ+SP+AD+KD", "KD(kernel=13x5,hidden=12)", "DQ+KD(kernel=13x5,hidden=12)"]
 
 

@@ -1,0 +1,1 @@
+"""Tables of results held against each other."""
