@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bench.plugins import plugin_option
 from bench.stream.command import stream
 
 BAD_INPUT = 2
@@ -47,30 +47,6 @@ def main() -> None:
     A chain of compressors is trained over a base model, measured, and written as rows of a table and as
     figures. Begin with:  bench run --chain dq+sp+ad+kd
     """
-
-
-def _load_plugins(
-    _context: click.Context, _option: click.Parameter, files: tuple[Path, ...]
-) -> tuple[Path, ...]:
-    """Loads plugins before anything asks a registry; whatever fails is named, and the rest goes on."""
-    from bench.plugins import load_plugins
-
-    for broken in load_plugins(files):
-        click.echo(f"bench: plugin {broken.name} cannot be imported: {broken.reason}", err=True)
-    return files
-
-
-def plugin_option(*, expose: bool = False) -> Callable[[Any], Any]:
-    """``--plugin``, for every command that asks a registry."""
-    return click.option(
-        "--plugin",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE.py",
-        callback=_load_plugins,
-        expose_value=expose,
-        help="Load models, compressors and corpora from a file first.  Repeatable.",
-    )
 
 
 @main.command()
@@ -265,6 +241,33 @@ def figures(table: Path, out: Path | None, kinds: tuple[str, ...]) -> None:
         click.echo(path)
     for line in drawn.left_out:
         click.echo(f"left out: {line}", err=True)
+
+
+@main.group()
+def cache() -> None:
+    """See what corpora and features take on disk, and make room."""
+
+
+@cache.command("info")
+def cache_info() -> None:
+    """Show where the cache lies, and how much each part of it takes."""
+    from bench.cache import KINDS, usage
+    from bench.corpora.base import cache_dir
+
+    click.echo(cache_dir())
+    for each in usage():
+        size = f"{each.entries:>5} entries {each.size_mb:>10,.1f} MB"
+        click.echo(f"  {each.kind:<10}{size}, made by {KINDS[each.kind]}")
+
+
+@cache.command("clear")
+@click.argument("kinds", nargs=-1, type=click.Choice(["corpora", "features", "downloads"]))
+def cache_clear(kinds: tuple[str, ...]) -> None:
+    """Empty the cache, or only KINDS of it. What is needed again is made again; results stay."""
+    from bench.cache import KINDS, clear
+
+    for kind in kinds or KINDS:
+        click.echo(f"{kind}: {clear(kind):,.1f} MB freed")
 
 
 main.add_command(stream)

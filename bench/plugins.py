@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
+
+import click
 
 GROUPS = ("kws_bench.models", "kws_bench.compressors", "kws_bench.corpora")
 OWN_PACKAGES = ("bench", "compressors", "models")
@@ -49,6 +52,28 @@ def load_plugins(files: Sequence[Path] = ()) -> list[Broken]:
 def origin(module: str) -> str:
     """Where a registered thing comes from, by the name of the module that defines it."""
     return "built in" if module.split(".")[0] in OWN_PACKAGES else _ORIGINS.get(module, module)
+
+
+def _load_plugins(
+    _context: click.Context, _option: click.Parameter, files: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """Loads plugins before anything asks a registry; whatever fails is named, and the rest goes on."""
+    for broken in load_plugins(files):
+        click.echo(f"bench: plugin {broken.name} cannot be imported: {broken.reason}", err=True)
+    return files
+
+
+def plugin_option(*, expose: bool = False) -> Callable[[Any], Any]:
+    """``--plugin``, for every command that asks a registry."""
+    return click.option(
+        "--plugin",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE.py",
+        callback=_load_plugins,
+        expose_value=expose,
+        help="Load models, compressors and corpora from a file first.  Repeatable.",
+    )
 
 
 @cache

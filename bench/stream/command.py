@@ -8,8 +8,11 @@ from pathlib import Path
 
 import click
 
+from bench.plugins import plugin_option
+
 
 @click.command()
+@plugin_option()
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("audio")
 @click.option("--chunk-ms", type=click.IntRange(1), default=80, show_default=True, help="Audio a step.")

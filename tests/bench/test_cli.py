@@ -103,6 +103,24 @@ def test_numbers_out_of_range_are_status_two(arguments: list[str]) -> None:
     assert "Invalid value" in result.stderr
 
 
+def test_the_cache_is_shown_and_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KWS_BENCH_CACHE", str(tmp_path))
+    for folder, size in (("features", 3 * 2**20), ("corpora/a-1", 2**20)):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.npy").write_bytes(bytes(size))
+    info = call("cache", "info").output.splitlines()
+    assert info[0] == str(tmp_path)
+    assert [line.split()[:4] for line in info[1:3]] == [
+        ["corpora", "1", "entries", "1.0"],
+        ["features", "1", "entries", "3.0"],
+    ]
+    assert call("cache", "clear", "features").output == "features: 3.0 MB freed\n"
+    assert [path.name for path in tmp_path.rglob("*.npy")] == ["x.npy"]
+    call("cache", "clear")
+    assert not list(tmp_path.rglob("*.npy"))
+    assert call("cache", "clear", "results").exit_code == 2
+
+
 def test_a_file_that_cannot_be_read_is_named(tone_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tones"
     shutil.copytree(tone_folder, folder)
