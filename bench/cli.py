@@ -77,6 +77,11 @@ def main() -> None:
     "--epochs", type=click.IntRange(1), help="Epochs of each training at most.  [default: the recipe's]"
 )
 @click.option(
+    "--versions",
+    type=click.IntRange(0),
+    help="Augmented versions of each clip made ahead; 0: augment in every step.  [default: the recipe's]",
+)
+@click.option(
     "--target-metric",
     type=click.FloatRange(0),
     metavar="X",
@@ -108,6 +113,7 @@ def run(
     keyword: str,
     recipe: str | None,
     epochs: int | None,
+    versions: int | None,
     target_metric: float | None,
     seed: int,
     jobs: int,
@@ -123,12 +129,13 @@ def run(
 
     given = tuple(Row(chain) for chain in chains)
     asked = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))
+    how = recipe_named(recipe or asked.recipe)
     shared = RunConfig(
         chain="",
         model=model or asked.model,
         data=data,
         keyword=keyword,
-        recipe=recipe_named(recipe or asked.recipe),
+        recipe=how if versions is None else replace(how, versions=versions),
         epochs=epochs or asked.epochs,
         target_metric=asked.target_metric if target_metric is None else target_metric,
         seed=seed,

@@ -73,7 +73,8 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(),
-        # The reference study, to the letter.
+        # The reference study, but for its waveform augmentation, drawn from a bank of 16 versions of each
+        # clip instead of anew in every step, which takes three times as long; --versions 0 does that.
         Recipe(
             name="kws-hw",
             epochs=400,
@@ -83,7 +84,7 @@ RECIPES = {
             decoupled=False,
             cosine=False,
             augmentation=Augmentation(one_of_four=True, shift_ms=0.0, gain_db=0.0, noise_share=0.0),
-            versions=0,
+            versions=16,
             max_mel_mask=15,
             max_time_mask=35,
             mask_per_clip=False,

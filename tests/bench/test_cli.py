@@ -103,6 +103,15 @@ def test_numbers_out_of_range_are_status_two(arguments: list[str]) -> None:
     assert "Invalid value" in result.stderr
 
 
+def test_augmentation_in_every_step_is_another_run(tone_folder: Path, tmp_path: Path) -> None:
+    for versions in ("1", "0"):
+        done = call(
+            "run", "--chain", "base", "--data", tone_folder, "--out", tmp_path, "--versions", versions, *SMALL
+        )
+        assert done.exit_code == 0
+    assert load_results(tmp_path / "results.csv")["run_id"].nunique() == 2
+
+
 def test_the_cache_is_shown_and_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KWS_BENCH_CACHE", str(tmp_path))
     for folder, size in (("features", 3 * 2**20), ("corpora/a-1", 2**20)):
