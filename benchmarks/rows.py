@@ -32,6 +32,8 @@ class Row:
         if not (self.plain and self.ours and self.compare):
             return None
         plain, ours = statistics.median(self.plain), statistics.median(self.ours)
+        if not plain or not ours:
+            return None
         return ours / plain if self.more_is_better else plain / ours
 
 

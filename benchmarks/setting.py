@@ -55,7 +55,7 @@ SMALL = Size(
     step_clips=64,
     matrix=256,
     commands=1,
-    scale_clips=2000,
+    scale_clips=1000,
     preset_epochs=1,
 )
 

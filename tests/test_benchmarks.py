@@ -146,6 +146,7 @@ def test_the_page_shows_medians_and_how_many_times_better() -> None:
     assert "2 cores, 2 torch threads, torch 2" in page
     assert "`the command`" in page
     assert Row("z", [1.0]).ratio is None
+    assert Row("z", [0.0], [1.0]).ratio is None
 
 
 def test_speakers_of_the_large_corpus_stand_in_one_split_each() -> None:
@@ -175,13 +176,14 @@ def test_a_wrong_keyword_is_one_line(tmp_path: Path, tone_folder: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("Error: no clips of the keyword 'strat'")
+    assert "metrics ..." not in done.stderr, "measured before it was looked at"
     assert not (tmp_path / "README.md").exists()
 
 
 @pytest.mark.slow
 def test_every_part_runs_and_stays_in_the_page(tmp_path: Path, tone_folder: Path, own_cache: Path) -> None:
     first = run(tmp_path, tone_folder, "--part", "preset", "--part", "scale")
-    assert "2,000 clips on disk, bytes to a byte of samples |  | 1.0" in first
+    assert "1,000 clips on disk, bytes to a byte of samples |  | 1.0" in first
     page = run(tmp_path, tone_folder)
     for what in ("epoch of the base", "epoch of the AD+KD", "log-mel", "GFLOP/s", "au_fa_fr", "bench --help"):
         assert f"\n| {what}" in page or what in page

@@ -72,7 +72,7 @@ def by_label(table: pd.DataFrame) -> pd.DataFrame:
         without its quantization, by which a quantized model finds its float form.
     """
     done = table[table["status"] == "ok"] if "status" in table else table
-    done = done.assign(chain=done["chain"].fillna("") if "chain" in done else done["label"])
+    done = done.assign(chain=done["chain"].astype(object).fillna("") if "chain" in done else done["label"])
     means = done.groupby(["label", "chain"], sort=False).mean(numeric_only=True).reset_index()
     means["tokens"] = means["label"].map(tokens)
     means["quantized"] = means["tokens"].map(lambda names: "dq" in names)
