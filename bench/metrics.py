@@ -42,20 +42,20 @@ def det(labels: npt.ArrayLike, scores: npt.ArrayLike) -> Det:
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.shape != values.shape or truth.ndim != 1:
         raise ValueError(f"labels {truth.shape} and scores {values.shape} must be of one shape (N,)")
-    if not np.isin(truth, (0, 1)).all() or np.isnan(values).any():
+    if not ((truth == 0) | (truth == 1)).all() or np.isnan(values).any():
         raise ValueError("labels must be 0 or 1, and scores numbers")
-    thresholds, rank = np.unique(values, return_inverse=True)
-    positives = np.bincount(rank[truth == 1], minlength=len(thresholds))
-    negatives = np.bincount(rank[truth == 0], minlength=len(thresholds))
-    below = np.concatenate([[0], np.cumsum(positives)])
-    above = negatives.sum() - np.concatenate([[0], np.cumsum(negatives)])
-    return Det(
-        np.append(thresholds, np.inf),
-        above.astype(np.float64),
-        below.astype(np.float64),
-        int(negatives.sum()),
-        int(positives.sum()),
+    order = np.argsort(values)
+    values, hits = values[order], np.cumsum(truth[order], dtype=np.int64)
+    # Equal scores fall together: only the last of them ends a step of the curve.
+    last = (
+        np.flatnonzero(np.append(values[1:] != values[:-1], True)) if len(values) else np.empty(0, np.int64)
     )
+    below = np.concatenate([[0], hits[last]])
+    positives = int(below[-1])
+    negatives = len(values) - positives
+    above = negatives - (np.concatenate([[0], last + 1]) - below)
+    thresholds = np.append(values[last], np.inf)
+    return Det(thresholds, above.astype(np.float64), below.astype(np.float64), negatives, positives)
 
 
 def au_fa_fr(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
