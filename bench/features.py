@@ -6,9 +6,8 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from bench.config import Augmentation, Recipe, content_hash, seed_from
 from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, cache_dir
+from bench.threads import threads
 from bench.torchaudio_import import functional, transforms
 from models.base import N_MELS
 from models.errors import CorpusError
@@ -193,20 +193,10 @@ def _fill_bank(target: npt.NDArray[np.float16], corpus: Corpus, how: Augmentatio
         target[version, start : start + BLOCK_CLIPS] = log_mel(augment(waves, how, noise, generator)).numpy()
 
     blocks = itertools.product(range(target.shape[0]), range(0, len(train), BLOCK_CLIPS))
-    with _one_thread_an_operation(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Blocks side by side use the cores better than each operation spread over all of them.
+    with threads(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         for done in [pool.submit(fill, *block) for block in blocks]:
             done.result()
-
-
-@contextmanager
-def _one_thread_an_operation() -> Iterator[None]:
-    """Blocks side by side use the cores better than each operation spread over all of them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _stored(

@@ -15,6 +15,7 @@ from ptflops import get_model_complexity_info
 from torch import nn
 
 from bench.features import CLIP_FRAMES
+from bench.threads import threads as limit_threads
 from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel, count_params, example_input
 from models.errors import ModelError
 
@@ -96,16 +97,11 @@ def size_kb(model: nn.Module) -> float:
 
 def latency_ms(model: nn.Module, *, threads: int = 1, runs: int = 30) -> float:
     """Median time of a forward pass of one clip of a second, features already made, in milliseconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
     clip = example_input(frames=CLIP_FRAMES)
     times = []
-    try:
-        with torch.inference_mode():
-            for _ in range(runs + 5):
-                started = time.perf_counter()
-                model(clip)
-                times.append(time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(before)
+    with limit_threads(threads), torch.inference_mode():
+        for _ in range(runs + 5):
+            started = time.perf_counter()
+            model(clip)
+            times.append(time.perf_counter() - started)
     return 1000 * statistics.median(times[5:])

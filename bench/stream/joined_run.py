@@ -28,11 +28,11 @@ from bench.stream.run import (
     draw,
     keep_threshold,
     listen,
-    one_thread,
     open_run,
     summary_line,
 )
 from bench.stream.spotter import StreamingSpotter
+from bench.threads import threads
 from models.errors import ResultsError
 
 
@@ -126,7 +126,7 @@ def _chosen(
 ) -> tuple[float, str]:
     """The threshold for a joined validation stream, and how well it does there."""
     spotter.reset()
-    with one_thread():
+    with threads(1):
         blocks = (spotter.push(block) for block in render(joined, corpus))
         frames = [*chain.from_iterable(blocks), *spotter.finish()]
     limit = config.max_false_alarms_per_hour

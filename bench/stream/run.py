@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from bench.audio import AudioError, stream_audio
@@ -30,6 +29,7 @@ from bench.stream.detection import (
 )
 from bench.stream.plot import Peaks, StreamPicture, draw_stream
 from bench.stream.spotter import MAX_BUFFER_LEN, StreamingSpotter
+from bench.threads import threads
 from models.errors import ResultsError
 
 THRESHOLDS_FILE = "stream_thresholds.json"
@@ -116,7 +116,8 @@ def listen(
         for detection in found:
             on_detection(detection)
 
-    with one_thread():
+    # A model of some thousand weights is slower on several threads, and a device has one.
+    with threads(1):
         try:
             for block in blocks:
                 step(partial(spotter.push, block))
@@ -125,17 +126,6 @@ def listen(
         step(spotter.finish)
     heard.duration_s = spotter.heard_s
     return heard
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """A model of some thousand weights is slower on several threads, and a device has one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def stream_file(path: Path, audio: str, config: StreamConfig, out: Path | None, say: Say) -> Heard:

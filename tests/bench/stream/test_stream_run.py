@@ -22,8 +22,9 @@ from bench.pipeline import run_chain
 from bench.runs import RunFolder
 from bench.stream.detection import Hysteresis
 from bench.stream.joined import render, speech_keyword_speech
-from bench.stream.run import StreamConfig, keep_threshold, listen, one_thread, open_run, threshold_of
+from bench.stream.run import StreamConfig, keep_threshold, listen, open_run, threshold_of
 from bench.stream.spotter import StreamingSpotter
+from bench.threads import threads
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path
     recipe = Recipe(versions=1, batch_size=32)
     config = RunConfig(chain="dq", data=str(tone_folder), keyword="start", recipe=recipe, epochs=20)
     out = tmp_path_factory.mktemp("out")
-    with pytest.MonkeyPatch.context() as patch, one_thread():
+    with pytest.MonkeyPatch.context() as patch, threads(1):
         patch.setenv("KWS_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         records = run_chain(config, out, progress=False)
     return out / "runs" / records[0].run_id
