@@ -33,7 +33,7 @@ class Commands(click.Group):
             # Only now: whoever raised a KwsError has imported its module already.
             from models.errors import KwsError
 
-            if not isinstance(error, KwsError):
+            if not isinstance(error, (KwsError, OSError)):
                 raise
             click.echo(f"bench: {error}", err=True)
             sys.exit(BAD_INPUT)
@@ -147,12 +147,16 @@ def run(
 
 @main.command("list")
 @plugin_option()
-def list_() -> None:
+@click.argument(
+    "section", required=False, type=click.Choice(["compressors", "models", "recipes", "presets", "data"])
+)
+def list_(section: str | None) -> None:
     """Show the compressors with their options, and the models, recipes, presets and data there are."""
     from bench.catalogue import catalogue
 
-    for line in catalogue():
-        click.echo(line)
+    for title, lines in catalogue().items():
+        if section in (None, title):
+            click.echo("\n".join([title, *lines]))
 
 
 @main.group()

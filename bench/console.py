@@ -101,7 +101,7 @@ def run_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins:
     """Runs chains, then shows the table and draws the figures of all rows in ``out``.
 
     Returns:
-        The exit status: 0, or 1 where a chain failed for a reason that is not the user's.
+        The exit status: 0, or 1 where a chain failed or a training diverged.
 
     Raises:
         KwsError: A chain, the model or the data is wrong; of chains, before anything is made.
@@ -117,7 +117,7 @@ def run_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins:
         console.print(f"{out / RESULTS_FILE}, figures in {out / 'figures'}", highlight=False)
     for line in outcome.failures:
         console.print(f"failed: {line}", highlight=False, markup=False)
-    return 1 if outcome.failures else 0
+    return 1 if outcome.failures or any(row.status != "ok" for row in outcome.records.values()) else 0
 
 
 def draw_if_changed(out: Path) -> None:

@@ -70,6 +70,7 @@ def run_all(
 
     Raises:
         KwsError: Wrong data or a wrong keyword, which would fail each chain alike.
+        OSError: So would a place that cannot be written.
     """
     if jobs == 1:
         return _in_turn(configs, out, ui, progress=True)
@@ -98,13 +99,18 @@ def _run_jobs(work: Sequence[Job], jobs: int, ui: Ui, outcome: Outcome) -> None:
         try:
             for future in as_completed(futures):
                 error = future.exception()
-                if isinstance(error, KwsError):
+                if isinstance(error, (KwsError, OSError)):
                     raise error
                 done = future.result() if error is None else Outcome()
                 outcome.records |= done.records
                 outcome.failures += done.failures
                 if error is not None:
                     outcome.failures.append(_failure(futures[future].configs[-1], error))
+        except BaseException:
+            # Whatever a job had finished stays, and its checkpoint lets it go on.
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
             messages.put(None)
@@ -124,7 +130,7 @@ def _in_turn(configs: Sequence[RunConfig], out: Path, ui: Ui, *, progress: bool 
     for config in configs:
         try:
             records = run_chain(config, out, ui, progress=progress)
-        except KwsError:
+        except (KwsError, OSError):
             raise
         except Exception as error:
             outcome.failures.append(_failure(config, error))

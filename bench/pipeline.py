@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock
 from torch import nn
@@ -18,7 +19,8 @@ from torch import nn
 from bench.config import RunConfig, content_hash, seed_from
 from bench.corpora import open_corpus
 from bench.corpora.base import Corpus
-from bench.features import features_of, to_float
+from bench.features import CLIP_FRAMES, features_of, to_float
+from bench.features import VERSION as FEATURES_VERSION
 from bench.measure import cost, latency_ms, size_kb
 from bench.metrics import Floats, quality
 from bench.records import RunRecord, append_record, load_record, quality_columns, save_record
@@ -33,7 +35,7 @@ from bench.train import (
     train,
 )
 from compressors.chain import Chain, parse
-from models.base import KwsModel, spec_values
+from models.base import KwsModel, example_input, spec_values
 from models.registry import build, family
 
 # Raised whenever the same configuration would train to another result.
@@ -99,7 +101,13 @@ def check(config: RunConfig) -> Chain:
     Raises:
         KwsError: The chain or the model is wrong.
     """
-    return parse(config.chain, family(config.model).default)
+    default = family(config.model).default
+    chain = parse(config.chain, default)
+    # What only shows in a built model: widths to cut, a kernel longer than a clip.
+    with torch.random.fork_rng(devices=[]):
+        student = chain.prepare(build(chain.student(default)))
+    predict(student, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
+    return chain
 
 
 def run_chain(
@@ -132,6 +140,8 @@ def run_chain(
         with FileLock(stage.run.path / ".lock"):
             found = load_record(stage.run.path)
             record = found or _make(stage, stages[0].run, config, data, ui)
+        if config.label and stage is stages[-1]:
+            record = replace(record, label=config.label)
         append_record(out, record)
         ui.finished(record, reused=found is not None)
         records.append(record)
@@ -164,7 +174,7 @@ def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, An
         # The text of a chain omits its defaults, its parts hold them.
         "chain": [(type(part).__name__, asdict(part)) for part in chain.parts],
         "spec": spec_values(family(config.model).default),
-        "version": STAGE_VERSION,
+        "version": [STAGE_VERSION, FEATURES_VERSION],
     }
 
 
@@ -172,7 +182,7 @@ def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) 
     """Trains or converts, measures, and leaves the run folder complete."""
     record = RunRecord(
         run_id=stage.run.run_id,
-        label=config.label if config.label and stage.chain.text == check(config).text else stage.chain.label,
+        label=stage.chain.label,
         chain=stage.chain.text,
         model=config.model,
         data=data.corpus.name,
@@ -180,7 +190,10 @@ def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) 
         keyword=config.keyword,
         recipe=config.recipe.name,
         seed=config.seed,
-        target_au_fa_fr=config.target_metric,
+        target_au_fa_fr=config.target_metric if stage.chain.trained.parts else None,
+        max_epochs=config.max_epochs,
+        versions=config.recipe.versions,
+        threads=torch.get_num_threads(),
         torch_version=str(torch.__version__),
         bench_version=version("kws-bench"),
     )
@@ -216,7 +229,7 @@ def _float_model(
     effort = {
         "epochs": len(training.history),
         "best_epoch": training.best_epoch.epoch,
-        "epochs_to_target": training.epochs_to(config.target_metric),
+        "epochs_to_target": training.epochs_to(config.target_metric if stage.chain.parts else None),
         "train_seconds": sum(epoch.seconds for epoch in training.history),
     }
     return stage.chain.surgery(training.best_model), effort

@@ -23,7 +23,8 @@ class RunRecord:
     """One row of the table: one model, how it was made, how good it is and what it costs.
 
     Quality without a prefix is on the test clips, ``validation_`` marks the clips that the best epoch was
-    chosen on. Ratios are of the base to this model, so that 20 means twenty times smaller.
+    chosen on. Ratios are of the base to this model, so that 20 means twenty times smaller. Peak memory is
+    what the process had held at the most when the row was written, all rows before it included.
     """
 
     run_id: str
@@ -71,6 +72,9 @@ class RunRecord:
     target_au_fa_fr: float | None = None
     train_seconds: float = float("nan")
     peak_memory_mb: float = float("nan")
+    max_epochs: int | None = None
+    versions: int | None = None
+    threads: int | None = None
     torch_version: str = ""
     bench_version: str = ""
 
@@ -114,7 +118,7 @@ def load_record(folder: Path) -> RunRecord | None:
 
 
 def append_record(out: Path, record: RunRecord) -> None:
-    """Adds a row to ``out/results.csv`` under a lock; a row of the same run is replaced.
+    """Adds a row to ``out/results.csv`` under a lock; the same run adds none, but may rename its own.
 
     Raises:
         ResultsError: The table there cannot be read; it is left as it is.
@@ -126,9 +130,15 @@ def append_record(out: Path, record: RunRecord) -> None:
         table = row
         if path.exists():
             before = load_results(path)
-            if record.run_id in set(before.get("run_id", ())):
-                return
             table = pd.concat([before.astype(object), row.astype(object)], ignore_index=True)
+            if "run_id" in before:
+                there = before.index[before["run_id"] == record.run_id]
+                if len(there) and (before.loc[there, "label"] == record.label).all():
+                    return
+                if len(there):
+                    # The row stays what and where it is; only its name may be another.
+                    table = before.astype(object)
+                    table.loc[there, "label"] = record.label
         # Columns are only ever added: those of other versions stay.
         extra = [name for name in table.columns if name not in COLUMNS]
         write_text_atomically(path, table[[*COLUMNS, *extra]].to_csv(index=False))
@@ -149,7 +159,20 @@ def load_results(path: Path) -> pd.DataFrame:
     missing = [name for name in ("chain", "size_kb", "macs", "au_fa_fr") if name not in table.columns]
     if missing:
         raise ResultsError(f"{path} is no results table: it has no column {missing[0]!r}")
-    return table if "label" in table.columns else table.assign(label=table["chain"])
+    for name in missing_numbers(table):
+        raise ResultsError(f"{path}: column {name!r} holds something that is no finite number")
+    labels = table["label"] if "label" in table.columns else table["chain"]
+    return table.assign(label=labels.astype(object).fillna(table["chain"].astype(object)).fillna("B"))
+
+
+def missing_numbers(table: pd.DataFrame) -> list[str]:
+    """Measures that hold text or an infinity; nothing at all is allowed."""
+    measures = [name for name in ("macs", "params", "size_kb", "au_fa_fr", "epochs") if name in table.columns]
+    return [
+        name
+        for name in measures
+        if not pd.api.types.is_numeric_dtype(table[name]) or table[name].abs().eq(float("inf")).any()
+    ]
 
 
 def quality_columns(test: Quality, validation: Quality) -> dict[str, Any]:

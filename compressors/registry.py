@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
@@ -88,13 +89,15 @@ def _value(where: str, text: str, hint: str) -> Any:
     readers: list[tuple[str, Callable[[str], Any], str]] = [
         ("tuple", lambda raw: tuple(int(part) for part in raw.split("x")), "two whole numbers such as 15x5"),
         ("bool", lambda raw: {"true": True, "false": False}[raw.lower()], "true or false"),
-        ("float", float, "a number"),
+        ("float", float, "a finite number"),
         ("int", int, "a whole number"),
     ]
     for name, read, expected in readers:
         if name in hint:
             try:
                 value = read(text)
+                if isinstance(value, float) and not math.isfinite(value):
+                    value = None
             except (ValueError, KeyError):
                 value = None
             if value is None or (name == "tuple" and len(value) != 2):

@@ -18,10 +18,7 @@ from bench.records import load_results, write_text_atomically
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "docs" / "figures"
 # Folder of figures, the table that they are drawn from, and which ones.
-DRAWN = (
-    (FIGURES, ROOT / "results" / "arabic_start.csv", ("quantization", "pareto_size", "size_vs_macs")),
-    (FIGURES / "published", ROOT / "results" / "kws_hw_published.csv", ("quantization", "distillation")),
-)
+DRAWN = ((FIGURES, ROOT / "results" / "arabic_start.csv", ("quantization", "pareto_size")),)
 TABLE = ROOT / "results" / "arabic_start.csv"
 BEGIN, END = "<!-- table: results/arabic_start.csv -->\n", "<!-- end of table -->"
 

@@ -55,7 +55,7 @@ def parse_limit(text: str) -> Limit:
 
 
 def exceeded(limit: Limit, comparison: Comparison) -> list[str]:
-    """One line for every label that breaks the limit, runs that failed included.
+    """One line for every label that breaks the limit; a row that failed or is gone breaks every limit.
 
     Raises:
         ResultsError: A label's measure, or all of them, cannot be compared.
@@ -66,14 +66,15 @@ def exceeded(limit: Limit, comparison: Comparison) -> list[str]:
         raise ResultsError(
             f"--fail-if {limit.text!r}: {limit.measure} of {row.label} cannot be compared: {row.reason}"
         )
-    if rows.empty and not comparison.failed:
+    if rows.empty and not comparison.only_before:
         raise ResultsError(
             f"--fail-if {limit.text!r}: {before} and {after} share no row with {limit.measure}"
         )
     change = rows["relative"] if limit.relative else rows["difference"]
     slack = ROUNDING * (1 if limit.relative else rows["before"].abs())
     over = (change - limit.amount) * (1 if limit.above else -1) > slack
-    return [f"{label}: {why} in {after}, breaks {limit.text}" for label, why in comparison.failed.items()] + [
+    gone = dict.fromkeys(comparison.only_before, "no row") | dict(comparison.failed)
+    return [f"{label}: {why} in {after}, breaks {limit.text}" for label, why in gone.items()] + [
         f"{row.label}: {row.measure} {row.before:.6g} -> {row.after:.6g}, "
         f"{row.difference:+.3g} ({row.relative:+.1%}), breaks {limit.text}"
         for row in rows[over].itertuples()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -73,16 +74,30 @@ def load_preset(name: str) -> Preset:
     rows = content.pop("rows", None)
     if not isinstance(rows, list) or not rows:
         raise KwsError(f"preset {path} has no [[rows]]; each needs a chain, and may have a label")
-    _check_names(path, content, Preset)
+    _check_entries(path, content, Preset)
     for row in rows:
-        _check_names(path, row, Row)
+        _check_entries(path, row, Row)
         if not isinstance(row.get("chain"), str):
             raise KwsError(f'preset {path}: a row without a chain; write chain = "kd", or chain = "base"')
     return Preset(rows=tuple(Row(**row) for row in rows), **content)
 
 
-def _check_names(path: Path, given: dict[str, Any], kind: type[Preset] | type[Row]) -> None:
-    known = [entry.name for entry in fields(kind)]
-    for name in given:
+def _check_entries(path: Path, given: Any, kind: type[Preset] | type[Row]) -> None:
+    """Names and types; TOML leaves only text, whole numbers and numbers to tell apart."""
+    if not isinstance(given, dict):
+        raise KwsError(f'preset {path}: rows are tables; write [[rows]] and below it chain = "kd"')
+    known = {entry.name: str(entry.type) for entry in fields(kind)}
+    for name, value in given.items():
         if name not in known:
             raise KwsError(f"preset {path}: unknown entry {name!r}; there is: {', '.join(known)}")
+        expected = next(shown for mark, shown in _TYPES.items() if mark in known[name])
+        if isinstance(value, bool) or not _IS[expected](value):
+            raise KwsError(f"preset {path}: {name} = {value!r} must be {expected}")
+
+
+_TYPES = {"float": "a number, 0 or more", "int": "a whole number, 1 or more", "str": "a text"}
+_IS: dict[str, Callable[[Any], bool]] = {
+    "a number, 0 or more": lambda value: isinstance(value, (int, float)) and 0 <= value < float("inf"),
+    "a whole number, 1 or more": lambda value: isinstance(value, int) and value >= 1,
+    "a text": lambda value: isinstance(value, str),
+}

@@ -21,7 +21,7 @@ from bench.plugins import plugin_option
     type=click.IntRange(1),
     default=24,
     show_default=True,
-    help="Model frames (of 80 ms) that attention looks back on; 12 are the second it was trained on.",
+    help="Model frames that attention looks back on; of 80 ms in crnn, so that 12 are a second.",
 )
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), help="[default: by validation]")
 @click.option(

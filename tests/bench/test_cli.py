@@ -65,6 +65,19 @@ def test_list_shows_options_and_defaults() -> None:
     assert "crnn" in output
 
 
+def test_list_shows_one_section_alone() -> None:
+    lines = call("list", "presets").output.splitlines()
+    assert lines == ["presets", "  kws-hw  the ten rows of the reference study"]
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tone_folder: Path) -> None:
+    result = call("run", "--chain", "dq", "--data", tone_folder, "--out", "/dev/null/x", *SMALL)
+    assert result.exit_code == 2
+    said = [line for line in result.stderr.splitlines() if "━" not in line]
+    assert len(said) == 1
+    assert "Not a directory: '/dev/null/x" in said[0]
+
+
 def test_data_info_counts_clips(tone_folder: Path) -> None:
     result = call("data", "info", tone_folder)
     assert result.exit_code == 0

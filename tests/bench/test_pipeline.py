@@ -211,7 +211,8 @@ def test_wrong_chains_and_models_are_refused_before_any_data(
         raise AssertionError("the corpus was opened")
 
     monkeypatch.setattr(subject, "open_corpus", never)
-    for wrong in ({"chain": "kx"}, {"model": "rnn"}):
+    wrong_chains = ("kx", "kd:kernel=5x200", "sp:hidden=65", "sp:keep=1")
+    for wrong in (*({"chain": chain} for chain in wrong_chains), {"model": "rnn"}):
         with pytest.raises(KwsError):
             run_chain(replace(CONFIG, **wrong), tmp_path, Log())
     assert list(tmp_path.iterdir()) == []
@@ -229,3 +230,6 @@ def test_a_label_names_the_chain_s_own_row_only(tmp_path: Path) -> None:
     again = run_chain(replace(CONFIG, chain="kd"), tmp_path, log := Log())
     assert plain[-1].run_id == again[-1].run_id
     assert log.trained == [], "sizes that are the defaults are the same training"
+    run_chain(replace(CONFIG, chain="kd", label="renamed"), tmp_path, Log())
+    table = load_results(tmp_path / "results.csv")
+    assert table["label"].tolist() == ["B", "KD(hidden=12)", "mine", "renamed"]

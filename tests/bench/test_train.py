@@ -185,10 +185,17 @@ def test_recipes_that_augment_in_every_step_draw_anew(tone_corpus: Corpus, tmp_p
     recipe = replace(RECIPE, versions=0, augmentation=Augmentation())
     clips = clips_of(tone_corpus, recipe)
     torch.manual_seed(0)
-    first = [batch.features for batch in _batches(clips, recipe)]
-    second = [batch.features for batch in _batches(clips, recipe)]
-    assert sum(map(len, first)) == len(clips.train)
-    assert not torch.equal(first[0], second[0])
+    first, second = (list(_batches(clips, recipe)) for _ in range(2))
+    assert sum(len(batch.features) for batch in first) == len(clips.train)
+    plain = replace(recipe, augmentation=Augmentation(shift_ms=0, gain_db=0, noise_share=0))
+    torch.manual_seed(0)
+    clean = next(_batches(clips, plain))
+    torch.manual_seed(0)
+    again = next(_batches(clips, recipe))
+    assert torch.equal(again.features, first[0].features), "the same draws from the same seed"
+    assert again.labels.tolist() == clean.labels.tolist(), "of the same clips"
+    assert not torch.allclose(again.features, clean.features), "but augmented"
+    assert not torch.equal(first[0].features, second[0].features)
 
 
 def test_a_remembered_teacher_says_what_it_said(clips: Clips) -> None:

@@ -72,6 +72,8 @@ def test_a_chain_has_one_text(text: str) -> None:
         ("kd:temperature=0", "temperature=0.0 must be above 0"),
         ("kd:channels=8,kernel=5x20,hidden=64", "the student is the base itself"),
         ("ad+kd:kernel=15x5", "attends to 11 frames a clip and the student to 13"),
+        ("kd:temperature=nan", "must be a finite number"),
+        ("sp:decay=inf", "must be a finite number"),
         ("sp:keep=0", "keep=0.0 must be above 0"),
         ("sp:decay=-1", "decay=-1.0 must be above 0"),
         ("+kd", "no compressor ''"),
