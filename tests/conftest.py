@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,16 @@ def arabic() -> Path:
     if not folder:
         pytest.skip(f"{ARABIC} names no folder of real recordings")
     return Path(folder)
+
+
+@pytest.fixture
+def hears_ctrl_c() -> Callable[[], None]:
+    """For ``preexec_fn``: what a script starts in its background is deaf to Ctrl-C, as are its children."""
+
+    def restore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return restore
 
 
 def tone(word: str, speaker: int, take: int) -> np.ndarray:

@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -154,10 +155,14 @@ def test_a_file_that_cannot_be_read_is_named(tone_folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_interrupted_by_ctrl_c_it_goes_on_from_the_last_epoch(tone_folder: Path, tmp_path: Path) -> None:
+def test_interrupted_by_ctrl_c_it_goes_on_from_the_last_epoch(
+    tone_folder: Path, tmp_path: Path, hears_ctrl_c: Callable[[], None]
+) -> None:
     command = [sys.executable, "-m", "bench", "run", "--chain", "kd", "--data", str(tone_folder)]
     command += ["--keyword", "start", "--epochs", "60", "--out", str(tmp_path)]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    started = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=hears_ctrl_c
+    )
     while not list(tmp_path.rglob("checkpoint.pt")):
         assert started.poll() is None
     started.send_signal(signal.SIGINT)

@@ -4,8 +4,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -166,14 +167,20 @@ def test_ctrl_c_ends_a_stream_with_the_summary(
     assert len(list(tmp_path.glob("*.png"))) == 1
 
 
-def test_a_live_stream_tells_of_a_detection_before_it_ends(trained: Path, talk: Path, tmp_path: Path) -> None:
+def test_a_live_stream_tells_of_a_detection_before_it_ends(
+    trained: Path, talk: Path, tmp_path: Path, hears_ctrl_c: Callable[[], None]
+) -> None:
     options = ["--threshold", "0.001", "--max-buffer-len", "12", "--out", str(tmp_path)]
     with subprocess.Popen(
         [sys.executable, "-c", "from bench.cli import main; main()", "stream", str(trained), "-", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        preexec_fn=hears_ctrl_c,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)},
     ) as live:
+        watchdog = threading.Timer(60, live.kill)  # a stream that says nothing must not hang the tests
+        watchdog.daemon = True
+        watchdog.start()
         assert live.stdin is not None
         assert live.stdout is not None
         live.stdin.write(sf.read(talk, dtype="int16")[0].astype("<i2").tobytes())
@@ -182,6 +189,7 @@ def test_a_live_stream_tells_of_a_detection_before_it_ends(trained: Path, talk: 
         assert detections(live.stdout.readline().decode())
         live.send_signal(signal.SIGINT)
         rest = live.stdout.read().decode()
+        watchdog.cancel()
     assert "s of audio, " in rest
     assert live.returncode == 0
 
