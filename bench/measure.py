@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import resource
 import statistics
+import sys
 import time
 import warnings
 from copy import deepcopy
@@ -105,3 +107,9 @@ def latency_ms(model: nn.Module, *, threads: int = 1, runs: int = 30) -> float:
             model(clip)
             times.append(time.perf_counter() - started)
     return 1000 * statistics.median(times[5:])
+
+
+def peak_memory_mb() -> float:
+    """The most resident memory that this process has held, in MB of 1024 KB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 / (1024 if sys.platform == "darwin" else 1)

@@ -92,6 +92,7 @@ def _run_jobs(work: Sequence[Job], jobs: int, ui: Ui, outcome: Outcome) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         assert isinstance(manager, SyncManager)
+        others = set(multiprocessing.active_children())  # the manager, which the listener still needs
         messages: Messages = manager.Queue()
         listener = threading.Thread(target=_listen, args=(messages, ui), daemon=True)
         listener.start()
@@ -108,7 +109,7 @@ def _run_jobs(work: Sequence[Job], jobs: int, ui: Ui, outcome: Outcome) -> None:
                     outcome.failures.append(_failure(futures[future].configs[-1], error))
         except BaseException:
             # Whatever a job had finished stays, and its checkpoint lets it go on.
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
             raise
         finally:

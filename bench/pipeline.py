@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -21,7 +19,7 @@ from bench.corpora import open_corpus
 from bench.corpora.base import Corpus
 from bench.features import CLIP_FRAMES, features_of, to_float
 from bench.features import VERSION as FEATURES_VERSION
-from bench.measure import cost, latency_ms, size_kb
+from bench.measure import cost, latency_ms, peak_memory_mb, size_kb
 from bench.metrics import Floats, quality
 from bench.records import RunRecord, append_record, load_record, quality_columns, save_record
 from bench.runs import RunFolder
@@ -298,9 +296,3 @@ def _ratios(record: RunRecord, base: RunRecord) -> dict[str, Any]:
         "params_ratio": (base.params or 0) / (record.params or 1),
         "size_ratio": base.size_kb / record.size_kb,
     }
-
-
-def peak_memory_mb() -> float:
-    """The most resident memory that this process has held, in MB of 1024 KB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1024 / (1024 if sys.platform == "darwin" else 1)
