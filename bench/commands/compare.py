@@ -1,0 +1,61 @@
+"""The command ``compare``: holds tables against each other."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument(
+    "tables",
+    nargs=-1,
+    required=True,
+    metavar="A.csv B.csv [C.csv ...]",
+    type=click.Path(dir_okay=False, path_type=Path),
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "markdown", "json"]),
+    default="table",
+    show_default=True,
+    help="csv and json hold every measure.",
+)
+@click.option("--measure", "measures", multiple=True, metavar="NAME", help="Show this one.  Repeatable.")
+@click.option(
+    "--fail-if",
+    "limits",
+    multiple=True,
+    metavar="CHANGE",
+    help='Exit with 1 on a change such as "au_fa_fr>+10%" or "size_kb>+0".  Repeatable.',
+)
+def compare(tables: tuple[Path, ...], form: str, measures: tuple[str, ...], limits: tuple[str, ...]) -> None:
+    """Hold tables of results against the first one, label by label.
+
+    Quality is only compared on the same corpus, keyword and split; cost always. With the published table
+    (results/kws_hw_published.csv) the result is a ledger of MACs, parameters and sizes.
+    """
+    from rich.console import Console
+
+    from bench.compare.limits import exceeded, parse_limit
+    from bench.compare.report import as_csv, as_json, as_markdown, as_rich, sheet
+    from bench.compare.tables import compare_all
+
+    if len(tables) < 2:
+        raise click.UsageError("give two tables or more: bench compare A.csv B.csv")
+    bounds = [parse_limit(text) for text in limits]
+    comparisons = compare_all(tables)
+    sheets = [sheet(each, measures) for each in comparisons]
+    if form == "table":
+        Console(highlight=False).print(as_rich(sheets))
+    else:
+        texts = {"csv": as_csv, "json": as_json}
+        click.echo(texts[form](comparisons) if form in texts else as_markdown(sheets), nl=False)
+    broken = [line for bound in bounds for each in comparisons for line in exceeded(bound, each)]
+    for line in broken:
+        click.echo(f"bench: {line}", err=True)
+    if broken:
+        sys.exit(1)

@@ -1,0 +1,30 @@
+"""The command ``data``: looks at data before training on it."""
+
+from __future__ import annotations
+
+import click
+
+from bench.plugins import plugin_option
+
+
+@click.group()
+def data() -> None:
+    """Look at data before training on it."""
+
+
+@data.command("info")
+@plugin_option()
+@click.argument("path")
+@click.option(
+    "--keyword", default="sheila", show_default=True, help="Spoken by the synthetic corpus; else ignored."
+)
+def data_info(path: str, keyword: str) -> None:
+    """Show what a corpus holds. PATH: synthetic, speech-commands, speech-commands-v0.02 or a folder."""
+    from rich.console import Console
+
+    from bench.corpora import open_corpus
+    from bench.report import corpus_tables
+
+    console = Console()
+    for table in corpus_tables(open_corpus(path, keyword if path == "synthetic" else None)):
+        console.print(table)

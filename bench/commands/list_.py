@@ -1,0 +1,21 @@
+"""The command ``list``: shows what there is."""
+
+from __future__ import annotations
+
+import click
+
+from bench.plugins import plugin_option
+
+
+@click.command("list")
+@plugin_option()
+@click.argument(
+    "section", required=False, type=click.Choice(["compressors", "models", "recipes", "presets", "data"])
+)
+def list_(section: str | None) -> None:
+    """Show the compressors with their options, and the models, recipes, presets and data there are."""
+    from bench.catalogue import catalogue
+
+    for title, lines in catalogue().items():
+        if section in (None, title):
+            click.echo("\n".join([title, *lines]))
