@@ -129,7 +129,7 @@ def run_chain(
     """
     ui = ui or Ui()
     chain = check(config)
-    data = Data(open_corpus(config.data, config.keyword, progress=progress), config)
+    data = Data(open_corpus(config.data, config.keyword, split=config.split, progress=progress), config)
     ui.opened(data.corpus.hash, data.corpus.about())
     stages = plan(config, chain, data.corpus.hash, out / "runs")
     records: list[RunRecord] = []
@@ -161,14 +161,14 @@ def plan(config: RunConfig, chain: Chain, corpus_hash: str, runs: Path) -> list[
 
 def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, Any]:
     """All that determines a stage's result, and nothing that it does not read."""
-    # A corpus is what it holds, wherever it lies, and a recipe what it says, whatever its name.
+    # A corpus is what it holds, wherever it lies (its hash knows the split), a recipe what it says.
     recipe = replace(config.recipe, name="", epochs=config.max_epochs)
     settled = replace(config, chain="", label="", data=corpus_hash, epochs=None, recipe=recipe)
     if not chain.trained.parts:
         # The base has no teacher and no one to start from, and teaches as well as it can: no target.
         alone = replace(recipe, warm_start=False, teacher_ahead=False)
         settled = replace(settled, recipe=alone, target_metric=None)
-    return asdict(settled) | {
+    return {name: value for name, value in asdict(settled).items() if name != "split"} | {
         # The text of a chain omits its defaults, its parts hold them.
         "chain": [(type(part).__name__, asdict(part)) for part in chain.parts],
         "spec": spec_values(family(config.model).default),
@@ -188,6 +188,7 @@ def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) 
         keyword=config.keyword,
         recipe=config.recipe.name,
         seed=config.seed,
+        split=config.split,
         target_au_fa_fr=config.target_metric if stage.chain.trained.parts else None,
         max_epochs=config.max_epochs,
         versions=config.recipe.versions,

@@ -6,6 +6,14 @@ import click
 
 from bench.plugins import plugin_option
 
+split_option = click.option(
+    "--split",
+    type=click.Choice(["speaker", "random"]),
+    default="speaker",
+    show_default=True,
+    help="How bench run would split it (see there).",
+)
+
 
 @click.group()
 def data() -> None:
@@ -18,7 +26,8 @@ def data() -> None:
 @click.option(
     "--keyword", default="sheila", show_default=True, help="Spoken by the synthetic corpus; else ignored."
 )
-def data_info(path: str, keyword: str) -> None:
+@split_option
+def data_info(path: str, keyword: str, split: str) -> None:
     """Show what a corpus holds. PATH: synthetic, speech-commands, speech-commands-v0.02 or a folder."""
     from rich.console import Console
 
@@ -26,5 +35,6 @@ def data_info(path: str, keyword: str) -> None:
     from bench.report import corpus_tables
 
     console = Console()
-    for table in corpus_tables(open_corpus(path, keyword if path == "synthetic" else None)):
+    spoken = keyword if path == "synthetic" else None
+    for table in corpus_tables(open_corpus(path, spoken, split=split)):
         console.print(table)

@@ -52,7 +52,7 @@ class Log(Ui):
 
 @pytest.fixture(autouse=True)
 def tones(tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "open_corpus", lambda data, keyword, progress: tone_corpus)
+    monkeypatch.setattr(subject, "open_corpus", lambda data, keyword, split, progress: tone_corpus)
 
 
 def valid_chains() -> list[str]:
@@ -207,7 +207,7 @@ def test_a_training_that_diverges_is_a_row_with_its_reason(tmp_path: Path) -> No
 def test_wrong_chains_and_models_are_refused_before_any_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(data: str, keyword: str, progress: bool) -> Corpus:
+    def never(data: str, keyword: str, split: str, progress: bool) -> Corpus:
         raise AssertionError("the corpus was opened")
 
     monkeypatch.setattr(subject, "open_corpus", never)
