@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, SPLITS, Corpus, stands_in
+from bench.corpora.leaks import Leaks
 from bench.records import RunRecord
 
 
@@ -93,3 +94,28 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
     for word, row in counts.iterrows():
         words.add_row(str(word), *(f"{count:,}" for count in row))
     return [whole, words]
+
+
+def leaks_table(leaks: Leaks, title: str, pairs: int) -> tuple[Table, list[str]]:
+    """What every two splits share, and the first pairs of each kind, a line each."""
+    table, lines = _table(title), []
+    for heading in ("splits", "speakers\nin both", "their\nclips", "exact\ncopies", "near\ncopies"):
+        table.add_column(heading, justify="left" if heading == "splits" else "right")
+    for overlap in leaks.overlaps:
+        name = " | ".join(overlap.splits)
+        counts = (len(overlap.speakers), overlap.speaker_clips, len(overlap.exact), len(overlap.near))
+        table.add_row(name, *(f"{count:,}" for count in counts))
+        if overlap.speakers:
+            more = ", ..." if len(overlap.speakers) > pairs else ""
+            lines.append(f"speakers in {name}: {', '.join(overlap.speakers[:pairs])}{more}")
+        for kind, found in (("exact", overlap.exact), ("near", overlap.near)):
+            lines += [
+                f"{kind} copy, {name}: {copy.source} | {copy.copy} ({copy.correlation:.3f})"
+                for copy in found[:pairs]
+            ]
+    if leaks.in_two_splits:
+        lines.append(f"{leaks.in_two_splits:,} clips stand in two splits themselves")
+    shown = ": " + ", ".join(leaks.silent[:pairs]) if leaks.silent and pairs else ""
+    lines.append(f"{len(leaks.silent):,} clips without sound{shown}")
+    lines.append("leaks found" if leaks.found else "no leaks found")
+    return table, lines
