@@ -62,9 +62,7 @@ def stress(
     paths = [Path(run) for run in runs] if results is None else run_folders(results, runs)
     tried = open_runs(paths)
     out = out or tried[0].path.parent.parent / "stress"
-    table = try_all(
-        tried, data, families=families or FAMILIES, draws=draws, progress=True, say=click.echo
-    )
+    table = try_all(tried, data, families=families or FAMILIES, draws=draws, progress=True, say=click.echo)
     path = save_stress(table, out)
     console = Console()
     tables, lines = stress_tables(table)

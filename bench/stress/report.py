@@ -23,7 +23,9 @@ def stress_tables(table: pd.DataFrame) -> tuple[list[Table], list[str]]:
     names = list(dict.fromkeys(table["name"]))
     groups = [names[start : start + MODELS_A_TABLE] for start in range(0, len(names), MODELS_A_TABLE)]
     first = table.iloc[0]
-    title = f"1-AUC on {first['data']}, keyword {first['keyword']!r}, and how many times the model's clean one"
+    title = (
+        f"1-AUC on {first['data']}, keyword {first['keyword']!r}, and how many times the model's clean one"
+    )
     caption = f"{first['keyword_clips']} of {first['clips']} test clips are the keyword; lower is better"
     return [_table(table, group, title, caption) for group in groups], summary(table)
 

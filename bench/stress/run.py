@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,17 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bench.corpora.base import Corpus
 from bench.corpora.progress import progress_bar
 from bench.features import log_mel
 from bench.metrics import Floats, quality
 from bench.records import RunRecord, load_record, load_results, write_text_atomically
 from bench.score import EVAL_BATCH, keyword_probability, predict
+from bench.statistics.intervals import intervals
 from bench.stream.joined_run import corpus_of
 from bench.stream.run import open_run
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
 from bench.stress.waves import Material, degraded
 from bench.threads import threads
-from bench.uncertainty import intervals
 from compressors.chain import parse
 from models.errors import ResultsError
 from models.registry import family
@@ -211,7 +210,7 @@ def save_stress(table: pd.DataFrame, out: Path) -> Path:
     return path
 
 
-def _identity(record: RunRecord, name: str, condition: Condition) -> Mapping[str, Any]:
+def _identity(record: RunRecord, name: str, condition: Condition) -> dict[str, Any]:
     columns = ("run_id", "label", "chain", "model", "data", "corpus_hash", "split", "keyword", "seed")
     about = {column: getattr(record, column) for column in columns}
     return about | {
