@@ -117,6 +117,7 @@ def test_a_newer_file_is_refused(tmp_path: Path) -> None:
     ("place", "value", "says"),
     [
         (5, 9, "describes no model"),
+        (24, 0x7C, "describes no model"),  # an infinite step
         (10, 0, "describes no model"),
         (10, 3, "does not fit its header"),
         (25, 0x41, "weights of 1 bits"),
