@@ -10,6 +10,7 @@ import torch
 
 import bench.pipeline as subject
 from bench.config import Recipe, RunConfig
+from bench.corpora import open_corpus
 from bench.corpora.base import Corpus
 from bench.measure import size_kb
 from bench.metrics import au_fa_fr
@@ -284,3 +285,27 @@ def test_a_label_names_the_chain_s_own_row_only(tmp_path: Path) -> None:
     run_chain(replace(CONFIG, chain="kd", label="renamed"), tmp_path, Log())
     table = load_results(tmp_path / "results.csv")
     assert table["label"].tolist() == ["B", "KD(hidden=12)", "mine", "renamed"]
+
+
+@pytest.mark.slow
+def test_real_recordings_ship_and_come_back(
+    arabic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four words, few epochs: the file gives the row's scores again, and is about as good as in float."""
+    folder = tmp_path / "words"
+    folder.mkdir()
+    for name in ("start", "stop", "left", "right", "validation_list.txt", "testing_list.txt"):
+        if (arabic / name).exists():
+            (folder / name).symlink_to(arabic / name)
+    monkeypatch.setattr(subject, "open_corpus", open_corpus)
+    recipe = Recipe(versions=2, batch_size=32)
+    config = RunConfig(chain="qat:bits=4+ad+kd", data=str(folder), keyword="start", recipe=recipe, epochs=12)
+    _, trained, shipped = run_chain(config, tmp_path / "out", Log())
+    assert shipped.artifact_bytes == 1652
+    assert shipped.size_ratio > 150
+    assert trained.auc > 0.8
+    assert shipped.auc > trained.auc - 0.05
+    run = RunFolder(tmp_path / "out" / "runs" / shipped.run_id)
+    model, data = run.load_model(), subject.Data(open_corpus(config.data, "start"), config)
+    again = subject.predict(model, data.clips.features.clean, data.clips.test)
+    assert np.array_equal(np.load(run.path / "scores.npz")["test"], subject.keyword_probability(again))
