@@ -12,6 +12,7 @@ from bench.commands.compare import compare
 from bench.commands.data import data
 from bench.commands.figures import figures
 from bench.commands.list_ import list_
+from bench.commands.operate import operate
 from bench.commands.run import run
 from bench.commands.stream import stream
 
@@ -51,5 +52,5 @@ def main() -> None:
     """
 
 
-for command in (run, list_, data, compare, figures, stream, cache):
+for command in (run, list_, data, compare, figures, stream, operate, cache):
     main.add_command(command)

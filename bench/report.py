@@ -43,7 +43,7 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     caption = (
         f"{first.keyword_clips} of {first.clips} test clips are the keyword; au_fa_fr, 1-AUC: lower is better"
     )
-    table = _table(title, caption)
+    table = plain_table(title, caption)
     for name, heading, _ in SUMMARY:
         table.add_column(heading, justify="left" if name == "label" else "right", no_wrap=True)
     for record in records:
@@ -51,7 +51,7 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     return table
 
 
-def _table(title: str, caption: str | None = None) -> Table:
+def plain_table(title: str, caption: str | None = None) -> Table:
     """Narrow enough for a terminal of 80 columns."""
     return Table(
         title=title,
@@ -74,7 +74,7 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
     caption = (
         f"{len(corpus.noise) / SAMPLE_RATE_HZ:.0f} s of background noise, {len(corpus.skipped)} files skipped"
     )
-    whole = _table(f"{corpus.name} ({corpus.hash[:12]})", caption)
+    whole = plain_table(f"{corpus.name} ({corpus.hash[:12]})", caption)
     for heading in ("split", "clips", "hours", "words", "speakers"):
         whole.add_column(heading, justify="left" if heading == "split" else "right")
     for split in (*SPLITS, "all"):
@@ -83,7 +83,7 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
         whole.add_row(
             split, f"{len(part):,}", hours, str(part["word"].nunique()), str(part["speaker"].nunique())
         )
-    words = _table("clips of each word")
+    words = plain_table("clips of each word")
     for heading in ("word", *SPLITS):
         words.add_column(heading, justify="left" if heading == "word" else "right")
     counts = pd.crosstab(clips["word"], clips["split"]).reindex(columns=list(SPLITS), fill_value=0)
