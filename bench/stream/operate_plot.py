@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from bench.figures.axes import line_styles
 from bench.figures.files import save_figure
 from bench.figures.plots import DOTS_PER_INCH, SIZE_INCHES
 from bench.stream.operation import Sweep
@@ -23,7 +24,6 @@ from bench.stream.rates import Floats
 # More false alarms an hour than this interest no one.
 MOST_PER_HOUR = 200.0
 MARKERS = ("o", "s", "^", "D", "v", "P")
-DASHES = ("-", "--", ":")
 # With more lines than this, crosses of intervals at the operating points would hide each other.
 FEW_LINES = 4
 INCHES_A_LINE = 0.42
@@ -48,12 +48,6 @@ class Line:
     delays_ms: tuple[Floats, ...]
 
 
-def styles(count: int) -> list[tuple[Any, str]]:
-    """A colour and a dash for each of many lines; no two have both in common up to thirty."""
-    colours = sns.color_palette("colorblind", 10)
-    return [(colours[n % 10], DASHES[n // 10 % len(DASHES)]) for n in range(count)]
-
-
 @contextmanager
 def _look() -> Iterator[None]:
     # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
@@ -75,7 +69,7 @@ def draw_curves(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Pat
         figure = Figure((1.5 * SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
         both: Any = figure.subplots(1, 2, sharey=True, sharex=True)
         for axes, split in zip(both, ("validation", "test"), strict=True):
-            for line, look in zip(lines, styles(len(lines)), strict=True):
+            for line, look in zip(lines, line_styles(len(lines)), strict=True):
                 swept = line.validation if split == "validation" else line.test
                 _curve(axes, line, swept, look, crosses=split == "test" and len(lines) <= FEW_LINES)
             axes.set_title(_title(split, lines), loc="left", fontsize=10)
@@ -136,7 +130,7 @@ def draw_delays(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Pat
         height = 1.6 + INCHES_A_LINE * len(lines)
         figure = Figure((SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
         axes = figure.subplots()
-        for row, (line, (colour, _)) in enumerate(zip(lines, styles(len(lines)), strict=True)):
+        for row, (line, (colour, _)) in enumerate(zip(lines, line_styles(len(lines)), strict=True)):
             for number, delays in enumerate(line.delays_ms):
                 at = row + 0.5 * ((number + 0.5) / len(line.delays_ms) - 0.5)
                 marker = MARKERS[number % len(MARKERS)]
