@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,8 @@ class Scores:
 def load_scores(run: Path) -> Scores | None:
     """What a run folder kept of its test clips; None where that cannot be read or lacks a class."""
     try:
-        with np.load(run / "scores.npz", allow_pickle=False) as kept:
+        # Read first: of a damaged file NumPy leaves the handle open.
+        with np.load(io.BytesIO((run / "scores.npz").read_bytes()), allow_pickle=False) as kept:
             labels, scores = kept["test_labels"], kept["test"]
             speakers = kept["test_speakers"].astype(str) if "test_speakers" in kept else None
     except (OSError, BadZipFile, ValueError, KeyError, EOFError):

@@ -135,7 +135,8 @@ def save_tracks(path: Path, tracks: dict[str, Track]) -> None:
 def load_tracks(path: Path) -> dict[str, Track] | None:
     """The tracks of one joining; None where there are none that can be read: they are made again."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        # Read first: of a damaged file NumPy leaves the handle open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             return {split: _track(kept, split) for split in SPLITS}
     except (FileNotFoundError, BadZipFile, ValueError, KeyError, EOFError):
         return None
