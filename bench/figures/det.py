@@ -19,9 +19,10 @@ from scipy.special import ndtr, ndtri
 from bench.figures.axes import line_styles
 from bench.figures.files import NothingToDrawError
 from bench.metrics import Floats, eer
+from bench.statistics.intervals import DRAWS, _arms, effective_speakers, standard_error
+from bench.statistics.resampling import draw_speakers, sort_clips
 
 DET = "det"
-DRAWS = 1000
 SEED = 0
 # As many false-alarm rates as a line is drawn at.
 MOST_RATES = 300
@@ -93,31 +94,38 @@ def miss_rates(
     return found
 
 
-def speaker_weights(speakers: npt.NDArray[np.str_], draws: int, seed: int) -> Floats:
-    """How often each clip counts when as many speakers are drawn with replacement, shape (draws, N)."""
-    names, which = np.unique(speakers, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    weights: Floats = times[:, which].astype(np.float64)
-    return weights
-
-
 def mean_curve(runs: list[Scores], rates: Floats) -> tuple[Floats, Floats | None]:
     """The miss rate over false-alarm rates, mean of repeated runs, and its 95 % band by speaker.
 
-    The same speakers are drawn for all runs. Few speakers make a coarse band, and rather too narrow a one.
+    The band is made as the table's intervals are (``bench.statistics.intervals``), at each rate alone; the
+    same speakers are drawn for all runs.
+
+    Args:
+        runs: Of the same clips.
+        rates: False-alarm rates, shape (R,).
 
     Returns:
-        Miss rates, shape (R,), and both ends, shape (2, R); None where a run kept no speakers.
+        Miss rates, shape (R,), and both ends, shape (2, R); None where a run kept no speakers, or there is
+        but one of the keyword or of other words.
     """
     line = np.mean([miss_rates(run.labels, run.scores, rates)[0] for run in runs], 0)
-    drawn = []
+    drawn, first = [], runs[0]
     for run in runs:
         if run.speakers is None:
             return line, None
-        weights = speaker_weights(run.speakers, DRAWS, SEED)
-        drawn.append(miss_rates(run.labels, run.scores, rates, weights))
-    return line, np.nanpercentile(np.mean(drawn, 0), [2.5, 97.5], axis=0)
+        clips = sort_clips(run.labels, run.scores, run.speakers)
+        draws = draw_speakers(clips.speakers, DRAWS, np.random.default_rng(SEED))
+        which = np.unique(run.speakers, return_inverse=True)[1]
+        drawn.append(miss_rates(run.labels, run.scores, rates, draws.counts[:, which]))
+    effective = effective_speakers(clips, "frr_at_far_1pct")
+    if effective <= 1 + 1e-9:
+        return line, None
+    smallest = int(min(first.labels.sum(), (1 - first.labels).sum()))
+    errors = [standard_error(column, draws.times, effective) for column in np.mean(drawn, 0).T]
+    ends = [
+        _arms(float(y), error, effective - 1, smallest)[:2] for y, error in zip(line, errors, strict=True)
+    ]
+    return line, np.array(ends).T
 
 
 def det(table: pd.DataFrame, runs: Path | None, axes: Axes) -> None:
@@ -141,7 +149,7 @@ def det(table: pd.DataFrame, runs: Path | None, axes: Axes) -> None:
     # Nothing lies below half a clip, where none is drawn.
     low_x, low_y = 0.5 / negatives, 0.5 / positives
     x = np.maximum(counts / negatives, low_x)
-    bare, highest = [], 0.0
+    bare, highest, faint = [], 0.0, min(0.12, 0.6 / len(found))
     for (label, many), (colour, dash) in zip(found.items(), line_styles(len(found)), strict=True):
         line, band = mean_curve(many, counts / negatives)
         axes.plot(x, line.clip(low_y), dash, c=colour, lw=1.4, label=label, drawstyle="steps-post", zorder=3)
@@ -152,7 +160,7 @@ def det(table: pd.DataFrame, runs: Path | None, axes: Axes) -> None:
             bare.append(label)
         else:
             low, high = band.clip(low_y, 0.995)
-            axes.fill_between(x, low, high, color=colour, alpha=0.1, lw=0, step="post")
+            axes.fill_between(x, low, high, color=colour, alpha=faint, lw=0, step="post")
     _deviate(axes, (low_x, 0.5), (low_y, min(max(highest, 0.5), 0.99)))
     _say(axes, positives, negatives, bare, missing)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from bench.figures.axes import line_styles
@@ -68,17 +70,18 @@ def draw_curves(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Pat
         height = SIZE_INCHES[1] + 0.1 * len(lines)
         figure = Figure((1.5 * SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
         both: Any = figure.subplots(1, 2, sharey=True, sharex=True)
+        few, faint = len(lines) <= FEW_LINES, min(0.12, 0.6 / len(lines))
         for axes, split in zip(both, ("validation", "test"), strict=True):
             for line, look in zip(lines, line_styles(len(lines)), strict=True):
                 swept = line.validation if split == "validation" else line.test
-                _curve(axes, line, swept, look, crosses=split == "test" and len(lines) <= FEW_LINES)
+                _curve(axes, line, swept, look, faint=faint, crosses=few and split == "test")
             axes.set_title(_title(split, lines), loc="left", fontsize=10)
             axes.set_xlabel("false alarms an hour")
         _scales(both[0], lines)
         both[0].set_ylabel("miss rate (%)")
-        _rates(both[0], rates_per_hour)
         handles, names = both[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+        both[1].legend(handles=_marks(rates_per_hour), loc="upper right", fontsize=8)
         return save_figure(figure, out / "operating_curves")
 
 
@@ -87,13 +90,15 @@ def _title(split: str, lines: Sequence[Line]) -> str:
     return f"{split}: {swept.hours:.1f} h, {swept.missed.shape[1]} keyword clips"
 
 
-def _curve(axes: Axes, line: Line, swept: Sweep, look: tuple[Any, str], crosses: bool) -> None:
+def _curve(
+    axes: Axes, line: Line, swept: Sweep, look: tuple[Any, str], *, faint: float, crosses: bool
+) -> None:
     """One run on one split, from where false alarms are most on."""
     alarms, misses = swept.false_alarms_per_hour, 100 * swept.miss_rate
     low, high = 100 * swept.miss_rate_interval
     colour, dash = look
     shown = slice(int(np.flatnonzero(alarms == alarms.max())[-1]), None)
-    axes.fill_between(alarms[shown], low[shown], high[shown], color=colour, alpha=0.1, lw=0)
+    axes.fill_between(alarms[shown], low[shown], high[shown], color=colour, alpha=faint, lw=0)
     axes.plot(alarms[shown], misses[shown], dash, c=colour, lw=1.5, label=line.name, zorder=3)
     fewest, most = swept.false_alarms_interval
     # The strictest rate is drawn last: where several chose one threshold, its mark is seen.
@@ -102,8 +107,8 @@ def _curve(axes: Axes, line: Line, swept: Sweep, look: tuple[Any, str], crosses:
         marker = MARKERS[number % len(MARKERS)]
         axes.plot(x, y, marker, c=colour, ms=7, mec="white", mew=0.8, zorder=5)
         if crosses:
-            axes.plot([fewest[index], most[index]], [y, y], c=colour, lw=0.9, zorder=4)
-            axes.plot([x, x], [low[index], high[index]], c=colour, lw=0.9, zorder=4)
+            axes.plot([fewest[index], most[index]], [y, y], c=colour, lw=0.8, alpha=0.7, zorder=4)
+            axes.plot([x, x], [low[index], high[index]], c=colour, lw=0.8, alpha=0.7, zorder=4)
 
 
 def _scales(axes: Axes, lines: Sequence[Line]) -> None:
@@ -117,7 +122,13 @@ def _scales(axes: Axes, lines: Sequence[Line]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
-    axes.set_ylim(-2, 102)
+    highest = max(
+        swept.miss_rate_interval[1, list(line.chosen)].max()
+        for line in lines
+        for swept in (line.validation, line.test)
+    )
+    top = min(110 * highest, 102)
+    axes.set_ylim(-0.02 * top, top)
 
 
 def draw_delays(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Path) -> list[Path]:
@@ -140,9 +151,8 @@ def draw_delays(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Pat
         axes.grid(visible=False, axis="y")
         axes.axvline(0, c="0.4", lw=1, ls="--", zorder=1)
         axes.set_xlabel("detection after the end of the word (ms), test")
-        _rates(axes, rates_per_hour)
-        handles, names = axes.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+        marks = _marks(rates_per_hour)
+        figure.legend(handles=marks, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
         return save_figure(figure, out / "detection_delays")
 
 
@@ -156,7 +166,9 @@ def _delay(axes: Axes, delays: Floats, at: float, colour: Any, marker: str) -> N
     axes.plot(median, at, marker, c=colour, ms=7, mec="white", mew=0.8, zorder=4)
 
 
-def _rates(axes: Axes, rates_per_hour: Sequence[float]) -> None:
-    """What the marks mean, for the legend."""
-    for number, rate in enumerate(rates_per_hour):
-        axes.plot([], [], MARKERS[number % len(MARKERS)], c="0.4", ms=6, label=f"{rate:g} an hour allowed")
+def _marks(rates_per_hour: Sequence[float]) -> list[Line2D]:
+    """What the marks mean, for a legend."""
+    return [
+        Line2D([], [], ls="", marker=marker, c="0.4", ms=6, label=f"{rate:g} an hour allowed")
+        for rate, marker in zip(rates_per_hour, cycle(MARKERS), strict=False)
+    ]

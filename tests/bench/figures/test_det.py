@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from sklearn.metrics import det_curve, roc_curve
 
 from bench.cli import main
-from bench.figures.det import load_scores, mean_curve, miss_rates, speaker_weights
+from bench.figures.det import Scores, load_scores, mean_curve, miss_rates
 from bench.figures.plots import NothingToDrawError, draw_figure
 from bench.metrics import eer, frr_at_far
+from bench.statistics.intervals import intervals
 
 
 def clips(seed: int, *, tied: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -36,18 +37,22 @@ def test_miss_rates_are_those_of_scikit_learn(seed: int, tied: bool) -> None:
 
 
 def test_weights_count_clips_several_times() -> None:
-    labels, scores, speakers = clips(4, tied=True)
-    weights = speaker_weights(speakers, 20, seed=3)
-    assert weights.shape == (20, 300)
+    labels, scores, _ = clips(4, tied=True)
+    weights = np.random.default_rng(0).integers(0, 4, (20, 7))[:, np.arange(300) % 7]
     rates = np.array([0.0, 0.02, 0.1, 0.3])
     found = miss_rates(labels, scores, rates, weights)
     for row, weight in zip(found, weights, strict=True):
         alarms, hits, _ = roc_curve(labels, scores, sample_weight=weight, drop_intermediate=False)
         assert row == pytest.approx([1 - hits[alarms <= rate + 1e-12].max() for rate in rates])
-        # Whole speakers are drawn, seven each time.
-        drawn = {name: set(weight[speakers == name]) for name in set(speakers)}
-        assert all(len(times) == 1 for times in drawn.values())
-        assert sum(times.pop() for times in drawn.values()) == 7
+
+
+def test_the_band_is_the_interval_of_the_table() -> None:
+    labels, scores, speakers = clips(5)
+    _, band = mean_curve([Scores(labels, scores, speakers)], np.array([0.001, 0.01]))
+    expected = intervals(labels, scores, speakers)
+    assert band is not None
+    for column, name in zip(band.T, ("frr_at_far_01pct", "frr_at_far_1pct"), strict=True):
+        assert column == pytest.approx([expected[name].low, expected[name].high])
 
 
 def test_a_draw_without_a_class_is_left_out() -> None:
