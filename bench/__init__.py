@@ -1,1 +1,8 @@
-"""Benchmarks of compressed keyword spotters: data, training, measures, tables, figures, command line."""
+"""Data, training, measuring and reporting: everything around the models and their compressors."""
+
+import os
+
+# Threads that wait for each other in an operation spin. By default they spin so long that on a machine with
+# other work a training with two threads stands almost still; this costs 4 % where there is none
+# (benchmarks/README.md). Read when torch is first imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")

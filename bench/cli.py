@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bench.commands.ablate import ablate
 from bench.commands.cache import cache
 from bench.commands.compare import compare
 from bench.commands.data import data
@@ -53,5 +54,5 @@ def main() -> None:
     """
 
 
-for command in (run, list_, data, compare, figures, stream, operate, stress, cache):
+for command in (run, ablate, list_, data, compare, figures, stream, operate, stress, cache):
     main.add_command(command)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -20,19 +21,31 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bench.ablation import contributions, orders, variants
 from bench.config import RunConfig
-from bench.parallel import run_all
-from bench.pipeline import Ui, check
+from bench.figures.ablation import draw_ablation
+from bench.parallel import Outcome, run_all
+from bench.pipeline import check
 from bench.records import RESULTS_FILE, RunRecord, load_results, write_text_atomically
-from bench.report import summary_table
-from bench.train import Epoch
+from bench.report import ablation_table, order_lines, repeats_table, summary_table
+from bench.statistics.summary import summarise
+from bench.training import Epoch
+from bench.ui import Ui
+from models.registry import family
+
+SUMMARY_FILE = "summary.csv"
 
 
 class ConsoleUi(Ui):
-    """A progress bar for each training, a line for each row; use it as a context manager."""
+    """A progress bar for each training, a line for each row; use it as a context manager.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        console: To print to.
+        several: Whether there are several keywords or seeds to tell apart.
+    """
+
+    def __init__(self, console: Console, *, several: bool = False) -> None:
+        self._console, self._several = console, several
         self._progress = Progress(
             TextColumn("{task.description:<14}"),
             BarColumn(bar_width=24),
@@ -87,12 +100,13 @@ class ConsoleUi(Ui):
         if record.run_id in self._finished:
             return
         self._finished.add(record.run_id)
+        name = f"{record.keyword}, seed {record.seed}, {record.label}" if self._several else record.label
         if record.status != "ok":
-            self._print(f"{record.label}: {record.status}: {record.reason}")
+            self._print(f"{name}: {record.status}: {record.reason}")
             return
         how = "was there already" if reused else f"{record.train_seconds:.0f} s of training"
         self._print(
-            f"{record.label}: au_fa_fr {record.validation_au_fa_fr:.2e} on validation, "
+            f"{name}: au_fa_fr {record.validation_au_fa_fr:.2e} on validation, "
             f"{record.size_kb:.1f} KB ({how})"
         )
 
@@ -106,18 +120,73 @@ def run_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins:
     Raises:
         KwsError: A chain, the model or the data is wrong; of chains, before anything is made.
     """
+    console = Console()
+    outcome = _run(configs, out, console, jobs=jobs, plugins=plugins)
+    for rows in _of_keyword(outcome.records.values()):
+        console.print(summary_table(rows) if len({row.seed for row in rows}) == 1 else repeats_table(rows))
+    if outcome.records:
+        draw_if_changed(out)
+        write_summary(out)
+        console.print(f"{out / RESULTS_FILE}, figures in {out / 'figures'}", highlight=False)
+    return _status(outcome, console)
+
+
+def ablate_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins: Sequence[Path]) -> int:
+    """Runs a chain without each of its compressors; writes a table and a figure for each keyword.
+
+    Args:
+        configs: The whole chain, of one keyword and seed after the other.
+        out: As for ``run_and_show``; what is there already is used.
+        jobs: Processes.
+        plugins: Files that every process loads.
+
+    Returns:
+        The exit status, as of ``run_and_show``.
+    """
+    base = family(configs[0].model).default
+    found, written = variants(configs[0].chain, base), orders(configs[0].chain, base)
+    there = [replace(config, chain=each.chain) for config in configs for each in found if not each.reason]
+    console = Console()
+    outcome = _run(there, out, console, jobs=jobs, plugins=plugins)
+    for rows in _of_keyword(outcome.records.values()):
+        table = contributions(found, rows)
+        name = f"ablation-{found[0].chain}-{rows[0].keyword}"
+        write_text_atomically(out / f"{name}.csv", table.to_csv(index=False))
+        console.print(ablation_table(table, rows[0].keyword))
+        for path in (out / f"{name}.csv", *draw_ablation(table, out / "figures" / name)):
+            console.print(str(path), highlight=False, soft_wrap=True)
+    for line in order_lines(written):
+        console.print(line, highlight=False, markup=False)
+    return _status(outcome, console)
+
+
+def _run(
+    configs: Sequence[RunConfig], out: Path, console: Console, *, jobs: int, plugins: Sequence[Path]
+) -> Outcome:
     for config in configs:
         check(config)
-    console = Console()
-    with ConsoleUi(console) as ui:
-        outcome = run_all(configs, out, ui, jobs=jobs, plugins=plugins)
-    if outcome.records:
-        console.print(summary_table(list(outcome.records.values())))
-        draw_if_changed(out)
-        console.print(f"{out / RESULTS_FILE}, figures in {out / 'figures'}", highlight=False)
+    several = len({(config.keyword, config.seed) for config in configs}) > 1
+    with ConsoleUi(console, several=several) as ui:
+        return run_all(configs, out, ui, jobs=jobs, plugins=plugins)
+
+
+def _of_keyword(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(record.keyword, []).append(record)
+    return list(groups.values())
+
+
+def _status(outcome: Outcome, console: Console) -> int:
     for line in outcome.failures:
         console.print(f"failed: {line}", highlight=False, markup=False)
     return 1 if outcome.failures or any(row.status != "ok" for row in outcome.records.values()) else 0
+
+
+def write_summary(out: Path) -> None:
+    """Writes means, standard deviations and intervals over repeats of all rows, as ``summary.csv``."""
+    summary = summarise(load_results(out / RESULTS_FILE))
+    write_text_atomically(out / SUMMARY_FILE, summary.to_csv(index=False))
 
 
 def draw_if_changed(out: Path) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from bench.config import RunConfig
-from bench.pipeline import Ui, check, run_chain
+from bench.pipeline import base_config, check, run_chain
 from bench.plugins import load_plugins
 from bench.records import RunRecord
-from bench.train import Epoch
+from bench.training import Epoch
+from bench.ui import Ui
 from models.errors import KwsError
 
 # The name of a method of Ui with its arguments; None ends the listening.
@@ -75,7 +76,7 @@ def run_all(
     if jobs == 1:
         return _in_turn(configs, out, ui, progress=True)
     outcome = Outcome()
-    bases = tuple(dict.fromkeys(replace(config, chain="", label="") for config in configs))
+    bases = tuple(dict.fromkeys(base_config(replace(config, chain="", label="")) for config in configs))
     groups: dict[tuple[RunConfig, str], list[RunConfig]] = {}
     for config in configs:
         groups.setdefault((replace(config, chain="", label=""), check(config).trained.text), []).append(

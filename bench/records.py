@@ -7,12 +7,10 @@ import os
 import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
-from bench.metrics import Quality
 from models.errors import ResultsError
 
 RESULTS_FILE = "results.csv"
@@ -22,10 +20,12 @@ RESULTS_FILE = "results.csv"
 class RunRecord:
     """One row of the table: one model, how it was made, how good it is and what it costs.
 
-    Quality without a prefix is on the test clips, ``validation_`` marks the clips that the best epoch was
-    chosen on. Ratios are of the base to this model, so that 20 means twenty times smaller. Peak memory is
-    what the process had held at the most when the row was written, all rows before it included. Where
-    split is ``random``, both kinds of quality are of the same clips.
+    Quality without a prefix is on the test clips, ``_low`` and ``_high`` are its 95 % interval
+    over speakers, ``validation_`` marks the clips that the best epoch was chosen on. Where split is
+    ``random``, both kinds are of the same clips. ``choice_spread`` is how far apart in 1 - AUC on test the
+    checkpoints lie that validation cannot tell from the chosen one. Ratios are of the base to this model,
+    so that 20 means twenty times smaller. Peak memory is what the process had held at the most when the
+    row was written, all rows before it included.
     """
 
     run_id: str
@@ -37,6 +37,7 @@ class RunRecord:
     keyword: str
     recipe: str
     seed: int
+    teacher_seed: int | None = None
     split: str = "speaker"
     status: str = "ok"
     reason: str = ""
@@ -58,6 +59,34 @@ class RunRecord:
     validation_accuracy: float = float("nan")
     validation_clips: int = 0
     validation_keyword_clips: int = 0
+    au_fa_fr_low: float = float("nan")
+    au_fa_fr_high: float = float("nan")
+    auc_low: float = float("nan")
+    auc_high: float = float("nan")
+    one_minus_auc_low: float = float("nan")
+    one_minus_auc_high: float = float("nan")
+    eer_low: float = float("nan")
+    eer_high: float = float("nan")
+    frr_at_far_1pct_low: float = float("nan")
+    frr_at_far_1pct_high: float = float("nan")
+    frr_at_far_01pct_low: float = float("nan")
+    frr_at_far_01pct_high: float = float("nan")
+    accuracy_low: float = float("nan")
+    accuracy_high: float = float("nan")
+    validation_au_fa_fr_low: float = float("nan")
+    validation_au_fa_fr_high: float = float("nan")
+    validation_auc_low: float = float("nan")
+    validation_auc_high: float = float("nan")
+    validation_one_minus_auc_low: float = float("nan")
+    validation_one_minus_auc_high: float = float("nan")
+    validation_eer_low: float = float("nan")
+    validation_eer_high: float = float("nan")
+    validation_frr_at_far_1pct_low: float = float("nan")
+    validation_frr_at_far_1pct_high: float = float("nan")
+    validation_frr_at_far_01pct_low: float = float("nan")
+    validation_frr_at_far_01pct_high: float = float("nan")
+    validation_accuracy_low: float = float("nan")
+    validation_accuracy_high: float = float("nan")
     macs: int | None = None
     macs_per_s: float = float("nan")
     params: int | None = None
@@ -77,6 +106,8 @@ class RunRecord:
     epochs_to_target: int | None = None
     target_au_fa_fr: float | None = None
     train_seconds: float = float("nan")
+    choice_spread: float = float("nan")
+    choice_checkpoints: int | None = None
     peak_memory_mb: float = float("nan")
     max_epochs: int | None = None
     versions: int | None = None
@@ -188,8 +219,3 @@ def missing_numbers(table: pd.DataFrame) -> list[str]:
         for name in measures
         if not pd.api.types.is_numeric_dtype(table[name]) or table[name].abs().eq(float("inf")).any()
     ]
-
-
-def quality_columns(test: Quality, validation: Quality) -> dict[str, Any]:
-    """Both sets' quality under the names that the table gives them."""
-    return asdict(test) | {f"validation_{name}": value for name, value in asdict(validation).items()}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from bench.ablation import Orders
 from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, SPLITS, Corpus, stands_in
 from bench.corpora.leaks import Leaks
 from bench.records import RunRecord
+from bench.statistics.summary import summarise
 
 
 def _times(value: float) -> str:
@@ -119,3 +122,67 @@ def leaks_table(leaks: Leaks, title: str, pairs: int) -> tuple[Table, list[str]]
     lines.append(f"{len(leaks.silent):,} clips without sound{shown}")
     lines.append("leaks found" if leaks.found else "no leaks found")
     return table, lines
+
+
+def repeats_table(records: Sequence[RunRecord]) -> Table:
+    """The end of repeated runs of one keyword: means over seeds, with their 95 % intervals."""
+    first, seeds = records[0], sorted({record.seed for record in records})
+    title = f"{first.model} on {first.data}, keyword {first.keyword!r}, recipe {first.recipe}"
+    caption = (
+        f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; "
+        f"{first.keyword_clips} of {first.clips} test clips are the keyword"
+    )
+    table = plain_table(title, caption)
+    for name in ("chain", "runs", "KB", "smaller", "1-AUC valid.", "1-AUC test", "test (low, high)"):
+        table.add_column(name, justify="left" if name == "chain" else "right", no_wrap=True)
+    summary = summarise(pd.DataFrame([asdict(record) for record in records]))
+    for row in summary.to_dict("records"):
+        low, high = (row[f"one_minus_auc_{end}"] for end in ("low", "high"))
+        table.add_row(
+            str(row["label"]),
+            str(row["runs"]),
+            f"{row['size_kb_mean']:.1f}",
+            _times(row["size_ratio_mean"]),
+            _cell(row["validation_one_minus_auc_mean"], _small),
+            _cell(row["one_minus_auc_mean"], _small),
+            f"({_cell(low, _small)}, {_cell(high, _small)})",
+        )
+    return table
+
+
+def ablation_table(found: pd.DataFrame, keyword: str) -> Table:
+    """What each compressor of a chain is missed for."""
+    whole = found.iloc[0]
+    table = plain_table(
+        f"{whole['label']} without each of its compressors, keyword {keyword!r}",
+        "ratios to the whole chain; 1-AUC on test, in brackets its 95 % interval over speakers",
+    )
+    for name in ("without", "KB", "ratio", "kMACs", "ratio", "1-AUC", "(low, high)"):
+        table.add_column(name, justify="left" if name == "without" else "right", no_wrap=True)
+    for row in found.to_dict("records"):
+        name = {"all": "all: the base"}.get(row["left_out"], row["left_out"])
+        if not row["runs"]:
+            table.add_row(name, *["-"] * 5, row["reason"])
+            continue
+        table.add_row(
+            name,
+            f"{row['size_kb']:.1f}",
+            _times(row["size_kb_ratio"]),
+            f"{row['macs'] / 1000:,.0f}",
+            _times(row["macs_ratio"]),
+            _cell(row["one_minus_auc"], _small),
+            f"({_cell(row['one_minus_auc_low'], _small)}, {_cell(row['one_minus_auc_high'], _small)})",
+        )
+    return table
+
+
+def order_lines(found: Orders) -> list[str]:
+    """Which orders of a chain's compressors are the same run, and why the others cannot work."""
+    lines = [
+        f"orders read as {read}, the same run: {', '.join(texts)}" for read, texts in found.allowed.items()
+    ]
+    if found.refused:
+        lines.append(
+            f"{len(found.refused)} other orders are refused, for example {min(found.refused.items())[1]}"
+        )
+    return lines

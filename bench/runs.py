@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import nn
 
-from bench.metrics import Floats
 from bench.records import write_text_atomically
 from bench.ship import kws_file
-from bench.train import Epoch, save_atomically
+from bench.training import Epoch, save_atomically
 from compressors.chain import Chain, parse
 from models.base import KwsModel, ModelSpec, spec_values
 from models.errors import ResultsError
@@ -69,8 +69,8 @@ class RunFolder:
         elif shipped is not model:
             save_atomically(shipped.state_dict(), self.path / "shipped.pt")
 
-    def save_scores(self, scores: Mapping[str, Floats]) -> None:
-        """Writes the keyword probability of every clip, by split, in the order of the corpus."""
+    def save_scores(self, scores: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Writes keyword probability, label and speaker of every clip, by split, in the corpus's order."""
         with (self.path / "scores.npz").open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **dict(scores))
 

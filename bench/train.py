@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +19,10 @@ from bench.features import Features, augment, log_mel, mask, to_float
 from bench.metrics import au_fa_fr
 from bench.score import keyword_probability, predict
 from bench.teacher import Teacher
+from bench.training import Epoch, Training
 from compressors.base import TrainStep
 from compressors.chain import Chain
-from models.base import KwsModel, ModelOutput, clone_state
+from models.base import KwsModel, ModelOutput
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,105 +48,8 @@ class Clips:
     test: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One line of the training history.
-
-    Attributes:
-        epoch: Counted from 1.
-        loss: Mean over the epoch's steps, all terms.
-        validation_loss: Cross-entropy.
-        validation_au_fa_fr: Of the model after surgery, as it would be cut now.
-        seconds: Of the epoch, validation included.
-    """
-
-    epoch: int
-    loss: float
-    validation_loss: float
-    validation_au_fa_fr: float
-    seconds: float
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """What the best epoch is least in; the loss decides between equal areas."""
-        return self.validation_au_fa_fr, self.validation_loss
-
-
 class DivergedError(ArithmeticError):
     """A loss that is no longer a number."""
-
-
-@dataclass(eq=False)
-class Training:
-    """A training under way, with all that is needed to go on after it was interrupted.
-
-    Attributes:
-        model: In training; its weights change in place.
-        recipe: How it is trained.
-        optimizer: Of the model's parameters.
-        checkpoint: File written after every epoch.
-        history: One line an epoch.
-        best: The weights of the best epoch.
-    """
-
-    model: KwsModel
-    recipe: Recipe
-    optimizer: torch.optim.Optimizer
-    checkpoint: Path
-    history: list[Epoch] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def start(cls, model: KwsModel, recipe: Recipe, checkpoint: Path) -> Self:
-        """Goes on from the checkpoint, or starts anew where there is none."""
-        training = cls(model, recipe, _optimizer(model, recipe), checkpoint)
-        if checkpoint.exists():
-            state = torch.load(checkpoint, weights_only=True)
-            model.load_state_dict(state["model"])
-            training.optimizer.load_state_dict(state["optimizer"])
-            training.history = [Epoch(**epoch) for epoch in state["history"]]
-            training.best = state["best"]
-        return training
-
-    def add(self, epoch: Epoch) -> None:
-        """Takes note of an epoch and writes the checkpoint, as a whole or not at all."""
-        self.history.append(epoch)
-        if self.best_epoch is epoch:
-            self.best = clone_state(self.model)
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": [asdict(line) for line in self.history],
-            "best": self.best,
-        }
-        save_atomically(state, self.checkpoint)
-
-    @property
-    def best_epoch(self) -> Epoch:
-        """The epoch with the best validation quality; the first of equals."""
-        return min(self.history, key=lambda epoch: epoch.rank)
-
-    @property
-    def best_model(self) -> KwsModel:
-        """The model with the weights of the best epoch."""
-        model = deepcopy(self.model)
-        model.load_state_dict(self.best)
-        return model.eval()
-
-    def epochs_to(self, target: float | None) -> int | None:
-        """The first epoch whose au_fa_fr on validation is at most the target."""
-        if target is None:
-            return None
-        return next((e.epoch for e in self.history if e.validation_au_fa_fr <= target), None)
-
-
-def save_atomically(value: Any, path: Path) -> None:
-    """torch.save to a file beside it, then a rename."""
-    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    # Through a file object: given a name, torch writes that name into the file, many times over.
-    with os.fdopen(handle, "wb") as file:
-        torch.save(value, file)
-    os.replace(scratch, path)
 
 
 Report = Callable[[Epoch], None]
@@ -193,15 +93,19 @@ def train(
         if not math.isfinite(loss):
             raise DivergedError(f"the loss was {loss} in epoch {epoch}; a lower learning rate may help")
         logits = predict(chain.surgery(training.model), clips.features.clean, clips.validation)
-        labels = clips.labels[clips.validation]
+        if not logits.isfinite().all():
+            raise DivergedError(
+                f"the outputs were no numbers in epoch {epoch}; a lower learning rate may help"
+            )
+        labels, scores = clips.labels[clips.validation], keyword_probability(logits)
         line = Epoch(
             epoch=epoch,
             loss=loss,
             validation_loss=functional.cross_entropy(logits, torch.from_numpy(labels)).item(),
-            validation_au_fa_fr=au_fa_fr(labels, keyword_probability(logits)),
+            validation_au_fa_fr=au_fa_fr(labels, scores),
             seconds=time.perf_counter() - started,
         )
-        training.add(line)
+        training.add(line, scores)
         report(line)
 
 
@@ -236,11 +140,6 @@ def _loss(
     for term in chain.loss_terms(TrainStep(model, student, taught, labels)).values():
         loss = loss + term
     return loss
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    kind = torch.optim.AdamW if recipe.decoupled else torch.optim.Adam
-    return kind(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _schedule(recipe: Recipe, step: int, steps: int) -> float:

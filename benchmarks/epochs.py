@@ -12,15 +12,17 @@ import torch
 
 from bench.config import Recipe, RunConfig
 from bench.features import features_of
-from bench.pipeline import Ui, run_chain
+from bench.pipeline import run_chain
 from bench.records import RunRecord
-from bench.train import Epoch
+from bench.training import Epoch
+from bench.ui import Ui
 from benchmarks.plain import SEED, LogMel, PlainData, PlainTraining, base_model, student_model
 from benchmarks.rows import Row
 from benchmarks.setting import Setting
 from benchmarks.turns import Laps, Turns, alternate
 
 BASE, STUDENT = "B", "AD+KD"
+EPOCH_ROWS = {BASE: "epoch of the base, s", STUDENT: "epoch of the AD+KD student, s"}
 
 
 class TurnUi(Ui):
@@ -61,8 +63,8 @@ def measure_epochs(setting: Setting) -> list[Row]:
     plain, ours, epochs = laps["plain"], laps["ours"], Recipe().epochs
     made_s = ours.notes["corpus_s"] + ours.notes["bank_s"]
     rows = []
-    for label, name in ((BASE, "base"), (STUDENT, "AD+KD student")):
-        rows.append(_row(f"epoch of the {name}, s", plain, ours, label, 0.0))
+    for label, what in EPOCH_ROWS.items():
+        rows.append(_row(what, plain, ours, label, 0.0))
         # What a training makes for itself is made before its first epoch or in it.
         longer_s = max(0.0, ours.seconds[label][0] - _median_after_first(ours, label))
         own_s = ours.notes[prepared(label)] + longer_s

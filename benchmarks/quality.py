@@ -1,12 +1,14 @@
-"""Time to quality: both ways trained on several keywords, epoch by epoch, however often it is interrupted."""
+"""Epochs to quality: both ways trained on several keywords for equally many epochs.
+
+The machine may do other work meanwhile: seconds are these epochs times the laps of the part ``epochs``.
+"""
 
 from __future__ import annotations
 
 import math
 import shutil
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,18 +18,16 @@ import torch
 from bench.config import Recipe, RunConfig, content_hash, seed_from
 from bench.features import features_of
 from bench.metrics import au_fa_fr
-from bench.pipeline import STAGE_VERSION, Ui, run_chain
+from bench.pipeline import STAGE_VERSION, run_chain
 from bench.records import RunRecord
-from bench.train import Epoch, save_atomically
+from bench.training import Epoch, save_atomically
+from bench.ui import Ui
 from benchmarks.epochs import BASE, STUDENT
 from benchmarks.journal import Journal
 from benchmarks.plain import SEED, PlainData, PlainTraining, base_model, student_model
-from benchmarks.rows import Row
+from benchmarks.rows import Row, mean_difference
 from benchmarks.setting import Setting
 from models.base import KwsModel, clone_state
-
-# 97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom.
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Trials:
 
     Attributes:
         keywords: Each is trained for in both ways.
-        plain_epochs: Of each training of the plain way.
+        epochs: Of each training, in both ways.
         target: au_fa_fr on validation.
         state: Folder for checkpoints, which outlives this process.
     """
 
     keywords: tuple[str, ...]
-    plain_epochs: int
+    epochs: int
     target: float
     state: Path
 
@@ -67,11 +67,6 @@ class Trial:
         """The first epoch at or below the target."""
         return next((n for n in sorted(self.validation) if self.validation[n] <= target), None)
 
-    def seconds_to(self, epoch: int) -> float:
-        """Of so many epochs; where a line was lost, the others' mean stands in."""
-        known = [seconds for number, seconds in self.seconds.items() if number <= epoch]
-        return statistics.mean(known) * epoch
-
     @property
     def best(self) -> float:
         """Least au_fa_fr on validation."""
@@ -81,8 +76,8 @@ class Trial:
 class JournalUi(Ui):
     """Writes every epoch of ``run_chain`` down."""
 
-    def __init__(self, journal: Journal, keyword: str, data: str) -> None:
-        self._journal, self._keyword, self._data = journal, keyword, data
+    def __init__(self, journal: Journal, keyword: str, data: str, epochs: int) -> None:
+        self._journal, self._keyword, self._data, self._epochs = journal, keyword, data, epochs
         self._label, self._since = "", 0.0
 
     def opened(self, corpus_hash: str, about: Sequence[str]) -> None:
@@ -96,20 +91,20 @@ class JournalUi(Ui):
     def epoch(self, epoch: Epoch, job: int = 0) -> None:
         """An epoch with its checkpoint."""
         seconds = time.perf_counter() - self._since
-        key = trial_key("ours", self._label, self._keyword, self._data)
+        key = trial_key("ours", self._label, self._keyword, self._data, self._epochs)
         self._journal.add(_epoch_line(key, epoch.epoch, seconds, epoch.validation_au_fa_fr))
         self._since = time.perf_counter()
 
     def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
         """A row: the training's quality on test."""
-        key = trial_key("ours", record.label, self._keyword, self._data)
+        key = trial_key("ours", record.label, self._keyword, self._data, self._epochs)
         self._journal.add({**key, "epochs": record.epochs, "test_au_fa_fr": record.au_fa_fr})
         self._since = time.perf_counter()
 
 
-def trial_key(side: str, model: str, keyword: str, data: str) -> dict[str, Any]:
-    """What a line is about. Ours depends on the recipe; the plain way is always the same."""
-    recipe = content_hash([asdict(Recipe()), STAGE_VERSION]) if side == "ours" else "plain"
+def trial_key(side: str, model: str, keyword: str, data: str, epochs: int) -> dict[str, Any]:
+    """What a line is about. Ours depends on the recipe, whose schedule on the number of epochs."""
+    recipe = content_hash([asdict(Recipe()), STAGE_VERSION, epochs]) if side == "ours" else "plain"
     return {"side": side, "model": model, "keyword": keyword, "data": data, "recipe": recipe}
 
 
@@ -141,12 +136,18 @@ def run_trials(setting: Setting, trials: Trials, journal: Journal) -> None:
     features_of(setting.corpus(), Recipe(), RunConfig(chain="").seed)
     data = setting.folder.name
     for keyword in trials.keywords:
-        ours = (read_trial(journal, trial_key("ours", model, keyword, data)) for model in (BASE, STUDENT))
+        ours = (
+            read_trial(journal, trial_key("ours", model, keyword, data, trials.epochs))
+            for model in (BASE, STUDENT)
+        )
         if any(trial.test is None for trial in ours):
-            config = RunConfig(
-                chain="ad+kd", data=str(setting.folder), keyword=keyword, epochs=setting.size.preset_epochs
+            config = RunConfig(chain="ad+kd", data=str(setting.folder), keyword=keyword, epochs=trials.epochs)
+            run_chain(
+                config,
+                trials.state / "ours",
+                JournalUi(journal, keyword, data, trials.epochs),
+                progress=False,
             )
-            run_chain(config, trials.state / "ours", JournalUi(journal, keyword, data), progress=False)
         _plain_trials(setting, keyword, trials, journal)
 
 
@@ -154,11 +155,11 @@ def _plain_trials(setting: Setting, keyword: str, trials: Trials, journal: Journ
     data = PlainData.of(setting.folder, setting.corpus(), keyword)
     teacher: KwsModel | None = None
     for model in (BASE, STUDENT):
-        key = trial_key("plain", model, keyword, setting.folder.name)
+        key = trial_key("plain", model, keyword, setting.folder.name, trials.epochs)
         torch.manual_seed(seed_from("plain model", SEED))
         training = PlainTraining(base_model() if model == BASE else student_model(), teacher)
-        name = content_hash({**key, "teacher_epochs": trials.plain_epochs if teacher else 0})
-        _plain_trial(training, data, trials.state / f"plain-{name}.pt", trials.plain_epochs, key, journal)
+        name = content_hash({**key, "teacher_epochs": trials.epochs if teacher else 0})
+        _plain_trial(training, data, trials.state / f"plain-{name}.pt", trials.epochs, key, journal)
         teacher = training.model.eval()
 
 
@@ -189,67 +190,65 @@ def _plain_trial(
         journal.add({**key, "epochs": epochs, "test_au_fa_fr": test})
 
 
-def quality_rows(data: str, keywords: Sequence[str], target: float, journal: Journal) -> list[Row]:
-    """What the journal says so far about keywords that both ways have finished."""
+def quality_rows(
+    data: str, trials: Trials, journal: Journal, epoch_s: Mapping[tuple[str, str], float]
+) -> list[Row]:
+    """What the journal says so far about keywords that both ways have finished.
+
+    Args:
+        data: Name of the folder.
+        trials: What was trained.
+        journal: Of all epochs.
+        epoch_s: Seconds of an epoch by side and model, measured side by side; may be empty.
+    """
     rows = []
     for model in (BASE, STUDENT):
         pairs = []
-        for keyword in keywords:
+        for keyword in trials.keywords:
             plain, ours = (
-                read_trial(journal, trial_key(side, model, keyword, data)) for side in ("plain", "ours")
+                read_trial(journal, trial_key(side, model, keyword, data, trials.epochs))
+                for side in ("plain", "ours")
             )
-            if plain.test is not None and ours.test is not None:
+            if trials.epochs == plain.epochs == ours.epochs:
                 pairs.append((plain, ours))
         if pairs:
-            rows += [*_time_rows(model, pairs, target), _test_row(model, pairs)]
+            seconds = [epoch_s.get((side, model), math.nan) for side in ("plain", "ours")]
+            rows += [*_epoch_rows(model, pairs, trials, seconds), _test_row(model, pairs, trials.epochs)]
     return rows
 
 
-def _time_rows(model: str, pairs: list[tuple[Trial, Trial]], target: float) -> list[Row]:
+def _epoch_rows(
+    model: str, pairs: list[tuple[Trial, Trial]], trials: Trials, seconds: Sequence[float]
+) -> list[Row]:
     """To the stated quality, and to that which ours ends with."""
-    to_target = [(plain.epochs_to(target), ours.epochs_to(target)) for plain, ours in pairs]
-    reached = [sum(epoch is not None for epoch in side) for side in zip(*to_target, strict=True)]
-    count = len(pairs)
-    note = (
-        f"reached for {reached[0]} (plain) and {reached[1]} (ours) of {count} keywords; else all epochs count"
-    )
-    epochs = [
-        [float(epoch or max(trial.seconds)) for (epoch, trial) in zip(side, trials, strict=True)]
-        for side, trials in zip(zip(*to_target, strict=True), zip(*pairs, strict=True), strict=True)
-    ]
-    seconds = [
-        [trial.seconds_to(int(epoch)) for epoch, trial in zip(side, trials, strict=True)]
-        for side, trials in zip(epochs, zip(*pairs, strict=True), strict=True)
-    ]
-    to_ours = [plain.epochs_to(ours.best) for plain, ours in pairs]
-    caught = sum(epoch is not None for epoch in to_ours)
-    whole = [ours.seconds_to(max(ours.seconds)) for _, ours in pairs]
-    plain_s = [
-        plain.seconds_to(epoch or max(plain.seconds))
-        for (plain, _), epoch in zip(pairs, to_ours, strict=True)
-    ]
-    return [
-        Row(f"{model}: epochs to au_fa_fr {target:g} on validation", epochs[1], epochs[0], note=note),
-        Row(f"{model}: seconds to au_fa_fr {target:g} on validation", seconds[1], seconds[0], note=note),
-        Row(
-            f"{model}: seconds to the validation quality of ours; ours: its whole training",
-            whole,
-            plain_s,
-            note=f"plain got there for {caught} of {count} keywords, else the time of all its epochs",
-        ),
-    ]
-
-
-def _test_row(model: str, pairs: list[tuple[Trial, Trial]]) -> Row:
-    plain, ours = ([trial.test or 0.0 for trial in side] for side in zip(*pairs, strict=True))
-    difference = [b - a for a, b in zip(plain, ours, strict=True)]
-    note = "difference of one keyword, without an interval"
-    if len(difference) > 1:
-        quantile = T_975[len(difference) - 2] if len(difference) - 2 < len(T_975) else 2.2
-        half = quantile * statistics.stdev(difference) / math.sqrt(len(difference))
-        middle = statistics.mean(difference)
+    rows = []
+    targets = {
+        f"au_fa_fr {trials.target:g} on validation": [trials.target] * len(pairs),
+        f"the validation quality that ours has after {trials.epochs}": [ours.best for _, ours in pairs],
+    }
+    for what, values in targets.items():
+        reached = [
+            [trial.epochs_to(value) for trial, value in zip(side, values, strict=True)]
+            for side in zip(*pairs, strict=True)
+        ]
+        there = [sum(epoch is not None for epoch in side) for side in reached]
         note = (
-            f"mean difference ours - plain {middle:+.2g}, 95 % interval {middle - half:+.2g} "
-            f"to {middle + half:+.2g} over {len(difference)} keywords (paired, Student's t)"
+            f"reached for {there[0]} (plain) and {there[1]} (ours) of {len(pairs)} keywords; else all count"
         )
-    return Row(f"{model}: au_fa_fr on test, median over keywords", ours, plain, note=note, compare=False)
+        plain, ours = ([float(epoch or trials.epochs) for epoch in side] for side in reached)
+        rows.append(Row(f"{model}: epochs to {what}", ours, plain, note=note))
+        if all(map(math.isfinite, seconds)):
+            times = [
+                [epoch * each for epoch in side] for side, each in zip((plain, ours), seconds, strict=True)
+            ]
+            rows.append(
+                Row(f"{model}: seconds to {what}", times[1], times[0], note="epochs times their laps")
+            )
+    return rows
+
+
+def _test_row(model: str, pairs: list[tuple[Trial, Trial]], epochs: int) -> Row:
+    plain, ours = ([trial.test or 0.0 for trial in side] for side in zip(*pairs, strict=True))
+    note = mean_difference("ours - plain", ours, plain)
+    what = f"{model}: au_fa_fr on test after {epochs} epochs each, median over keywords"
+    return Row(what, ours, plain, note=note, compare=False)

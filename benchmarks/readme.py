@@ -15,7 +15,8 @@ TITLES = {
     "commands": "The command line",
     "preset": "The reference study in one command",
     "scale": "A large corpus",
-    "quality": "Time to quality",
+    "quality": "Epochs and time to quality",
+    "choices": "What the recipe's choices cost in quality",
 }
 INTRODUCTION = """# Speed and memory
 

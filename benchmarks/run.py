@@ -26,7 +26,8 @@ PARTS = {
     "preset": ("benchmarks.commands", "measure_preset"),
     "scale": ("benchmarks.scale", "measure_scale"),
 }
-LONG = ("preset", "scale", "quality")
+TRIALS = ("quality", "choices")
+LONG = ("preset", "scale")
 MEASUREMENTS, QUALITY, README = "measurements.jsonl", "quality.jsonl", "README.md"
 
 
@@ -40,12 +41,16 @@ MEASUREMENTS, QUALITY, README = "measurements.jsonl", "quality.jsonl", "README.m
     "--part",
     "parts",
     multiple=True,
-    type=click.Choice([*PARTS, "quality"]),
-    help="Only this one.  Repeatable.  [default: all but preset, scale and quality]",
+    type=click.Choice([*PARTS, *TRIALS]),
+    help="Only this one.  Repeatable.  [default: all but preset, scale, quality and choices]",
 )
-@click.option("--keywords", help="For the part quality: A,B,C.  [default: the keyword]")
+@click.option("--keywords", help="For the parts quality and choices: A,B,C.  [default: the keyword]")
 @click.option(
-    "--plain-epochs", type=click.IntRange(1), default=60, show_default=True, help="For the part quality."
+    "--epochs",
+    type=click.IntRange(1),
+    default=60,
+    show_default=True,
+    help="Of each training in the parts quality and choices.",
 )
 @click.option(
     "--target-metric",
@@ -68,14 +73,14 @@ def main(
     scale: bool,
     parts: tuple[str, ...],
     keywords: str | None,
-    plain_epochs: int,
+    epochs: int,
     target_metric: float,
     out: Path,
 ) -> None:
     """Measure speed and memory, and write README.md.
 
-    What was measured before stays in the page until it is measured again. The part quality goes on where it
-    was stopped.
+    What was measured before stays in the page until it is measured again. The parts quality and choices go on
+    where they were stopped.
     """
     from benchmarks.setting import SMALL, Setting, Size, scratch_folder, toy_folder
 
@@ -86,9 +91,9 @@ def main(
     size = replace(size, rounds=rounds or size.rounds)
     try:
         folder = Path(data) if data else toy_folder(keyword, small)
-        if "quality" in chosen:
-            names = tuple(keywords.split(",")) if keywords else (keyword,)
-            _quality(Setting(folder, keyword, size, out), names, plain_epochs, target_metric, out)
+        names = tuple(keywords.split(",")) if keywords else (keyword,)
+        for part in (part for part in TRIALS if part in chosen):
+            _trials(part, Setting(folder, keyword, size, out), names, epochs, target_metric, out)
         with scratch_folder() as scratch:
             setting = Setting(folder, keyword, size, scratch)
             # What is wrong with the data or the keyword is said before anything is measured.
@@ -103,18 +108,39 @@ def main(
     click.echo(out / README)
 
 
-def _quality(setting: Any, keywords: tuple[str, ...], plain_epochs: int, target: float, out: Path) -> None:
-    """Trains what is missing; the rows come from the journal alone."""
+def _trials(
+    part: str, setting: Any, keywords: tuple[str, ...], epochs: int, target: float, out: Path
+) -> None:
+    """Trains what is missing; what is done outlives this process, in the cache."""
     from bench.config import content_hash
     from bench.corpora.base import cache_dir
+    from benchmarks.choices import measure_choices
     from benchmarks.journal import Journal
     from benchmarks.quality import Trials, quality_rows, run_trials
 
-    journal = Journal(out / QUALITY)
     state = cache_dir() / "benchmarks" / f"quality-{content_hash(str(out.resolve()))}"
-    trials = Trials(keywords, plain_epochs, target, state)
+    if part == "choices":
+        _record(part, lambda given: measure_choices(given, keywords, epochs, state), setting, out)
+        return
+    journal, trials = Journal(out / QUALITY), Trials(keywords, epochs, target, state)
     run_trials(setting, trials, journal)
-    _record("quality", lambda given: quality_rows(given.folder.name, keywords, target, journal), setting, out)
+    seconds = _epoch_seconds(Journal(out / MEASUREMENTS))
+    _record(part, lambda given: quality_rows(given.folder.name, trials, journal, seconds), setting, out)
+
+
+def _epoch_seconds(journal: Any) -> dict[tuple[str, str], float]:
+    """Median seconds of an epoch by side and model, from the latest line of the part ``epochs``."""
+    from statistics import median
+
+    from benchmarks.epochs import EPOCH_ROWS
+
+    found: dict[tuple[str, str], float] = {}
+    rows = [row for line in journal.lines() if line["part"] == "epochs" for row in line["rows"]]
+    for row in rows:
+        for model, what in EPOCH_ROWS.items():
+            if row["what"] == what:
+                found |= {(side, model): median(row[side]) for side in ("plain", "ours")}
+    return found
 
 
 def _record(part: str, measure: Callable[[Any], list[Any]], setting: Any, out: Path) -> None:

@@ -15,7 +15,7 @@ from bench.config import Recipe
 from bench.features import CLIP_FRAMES
 from bench.measure import count_macs
 from bench.metrics import au_fa_fr
-from bench.train import Training
+from bench.training import Training
 from benchmarks.plain import SEED, au_fa_fr_by_sweep, base_model, student_model
 from benchmarks.rows import Row
 from benchmarks.setting import Setting

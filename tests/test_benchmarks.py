@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.corpora.base import Corpus
 from bench.corpora.folder import folder_corpus
 from bench.features import log_mel
 from bench.metrics import au_fa_fr
@@ -27,7 +26,7 @@ from benchmarks.plain import (
     collate,
     student_model,
 )
-from benchmarks.quality import Trial, quality_rows, trial_key
+from benchmarks.quality import Trials, quality_rows, trial_key
 from benchmarks.readme import render
 from benchmarks.rows import Row
 from benchmarks.scale import noise_clips
@@ -114,25 +113,26 @@ def test_a_journal_outlives_a_line_that_was_cut_off(tmp_path: Path) -> None:
 
 
 def test_time_to_quality_counts_epochs_and_gives_the_interval(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "quality.jsonl")
+    journal, trials = (
+        Journal(tmp_path / "quality.jsonl"),
+        Trials(("one", "two", "three", "four"), 4, 0.3, tmp_path),
+    )
     for number, keyword in enumerate(("one", "two", "three"), start=1):
-        for side, values in (("plain", [0.5, 0.3, 0.2, 0.1]), ("ours", [0.4, 0.2])):
-            key = trial_key(side, "B", keyword, "tones")
+        for side, values in (("plain", [0.5, 0.3, 0.2, 0.1]), ("ours", [0.4, 0.3, 0.3, 0.2])):
+            key = trial_key(side, "B", keyword, "tones", 4)
             for epoch, value in enumerate(values, start=1):
-                line = {"epoch": epoch, "seconds": 10.0 if side == "plain" else 1.0}
-                journal.add({**key, **line, "validation_au_fa_fr": value})
+                journal.add({**key, "epoch": epoch, "seconds": 99.0, "validation_au_fa_fr": value})
             test = 0.5 if side == "plain" else 0.5 + number
             journal.add({**key, "epochs": len(values), "test_au_fa_fr": test})
-    epochs, seconds, to_ours, test = quality_rows("tones", ["one", "two", "three", "four"], 0.3, journal)
+    epochs, seconds, to_ours, _, test = quality_rows(
+        "tones", trials, journal, {("plain", "B"): 10.0, ("ours", "B"): 1.0}
+    )
     assert (epochs.plain, epochs.ours) == ([2.0] * 3, [2.0] * 3)
     assert (seconds.plain, seconds.ours, seconds.ratio) == ([20.0] * 3, [2.0] * 3, 10.0)
-    assert (to_ours.plain, to_ours.ours) == ([30.0] * 3, [2.0] * 3)
+    assert (to_ours.plain, to_ours.ours) == ([3.0] * 3, [4.0] * 3)
     # Differences 1, 2 and 3: 4.303 / sqrt(3) either side of 2.
     assert "+2, 95 % interval -0.48 to +4.5 over 3 keywords" in test.note
-
-
-def test_a_trial_with_a_lost_line_counts_its_epoch_all_the_same() -> None:
-    assert Trial(seconds={1: 2.0, 3: 4.0}).seconds_to(3) == 9.0
+    assert len(quality_rows("tones", trials, journal, {})) == 3, "seconds without laps"
 
 
 def test_the_page_shows_medians_and_how_many_times_better() -> None:
@@ -200,9 +200,9 @@ def test_every_part_runs_and_stays_in_the_page(tmp_path: Path, tone_folder: Path
 
 
 @pytest.mark.slow
-def test_quality_goes_on_where_it_stopped(tmp_path: Path, tone_folder: Path, tone_corpus: Corpus) -> None:
-    run(tmp_path, tone_folder, "--part", "quality", "--plain-epochs", "1")
-    page = run(tmp_path, tone_folder, "--part", "quality", "--plain-epochs", "2")
+def test_quality_goes_on_where_it_stopped(tmp_path: Path, tone_folder: Path) -> None:
+    run(tmp_path, tone_folder, "--part", "quality", "--epochs", "1")
+    page = run(tmp_path, tone_folder, "--part", "quality", "--epochs", "2")
     lines = Journal(tmp_path / "quality.jsonl").lines()
     epochs = {
         (side, model): [
@@ -213,11 +213,19 @@ def test_quality_goes_on_where_it_stopped(tmp_path: Path, tone_folder: Path, ton
         for side in ("plain", "ours")
         for model in ("B", "AD+KD")
     }
-    # The student has another teacher once the base has trained longer.
+    # The student has another teacher once the base has trained longer; ours another schedule.
     assert epochs == {
         ("plain", "B"): [1, 2],
         ("plain", "AD+KD"): [1, 1, 2],
-        ("ours", "B"): [1],
-        ("ours", "AD+KD"): [1],
+        ("ours", "B"): [1, 1, 2],
+        ("ours", "AD+KD"): [1, 1, 2],
     }
-    assert "AD+KD: au_fa_fr on test" in page
+    assert "AD+KD: au_fa_fr on test after 2 epochs each" in page
+
+
+@pytest.mark.slow
+def test_choices_are_held_against_the_default(tmp_path: Path, tone_folder: Path) -> None:
+    page = run(tmp_path, tone_folder, "--part", "choices", "--epochs", "1", "--keywords", "start,left")
+    for what in ("1 version of each clip", "augmentation in every step", "batches of 512"):
+        assert page.count(what) == 2, "base and student"
+    assert "over 2 keywords" in page

@@ -7,8 +7,8 @@ import pytest
 import bench.parallel as subject
 from bench.config import Recipe, RunConfig
 from bench.parallel import run_all
-from bench.pipeline import Ui
 from bench.records import RunRecord, load_results
+from bench.ui import Ui
 from models.errors import CorpusError
 
 RECIPE = Recipe(versions=1, batch_size=64)

@@ -14,10 +14,11 @@ from bench.corpora import open_corpus
 from bench.corpora.base import Corpus
 from bench.measure import size_kb
 from bench.metrics import au_fa_fr
-from bench.pipeline import Ui, run_chain
+from bench.pipeline import run_chain
 from bench.records import RunRecord, load_results
 from bench.runs import RunFolder
-from bench.train import Epoch
+from bench.training import Epoch
+from bench.ui import Ui
 from compressors.base import Phase
 from compressors.chain import parse
 from compressors.registry import compressors

@@ -1,0 +1,53 @@
+"""The command ``ablate``: what each compressor of a chain contributes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from bench.commands.options import repeated, training_options
+
+
+@click.command()
+@click.option("--chain", default="dq+sp+ad+kd", show_default=True, help="The chain to take apart.")
+@training_options
+def ablate(
+    chain: str,
+    plugin: tuple[Path, ...],
+    model: str | None,
+    data: str,
+    keywords: tuple[str, ...],
+    split: str,
+    recipe: str | None,
+    epochs: int | None,
+    versions: int | None,
+    seed: int,
+    repeats: int,
+    fixed_teacher: bool,
+    jobs: int,
+    out: Path,
+) -> None:
+    """Show what each compressor of a chain contributes to size, MACs and quality.
+
+    The chain is run without each of its compressors, and every order that it can be written in is read.
+    What bench run has made in OUT is used; the rest is trained. Writes OUT/ablation-CHAIN-KEYWORD.csv, and
+    a figure of the same name in OUT/figures.
+    """
+    from bench.config import RunConfig, recipe_named
+    from bench.console import ablate_and_show
+
+    how = recipe_named(recipe or "default")
+    shared = RunConfig(
+        chain=chain,
+        model=model or "crnn",
+        data=data,
+        recipe=how if versions is None else replace(how, versions=versions),
+        epochs=epochs,
+        seed=seed,
+        split=split,
+    )
+    configs = repeated(shared, keywords, repeats, fixed_teacher)
+    sys.exit(ablate_and_show(configs, out, jobs=jobs, plugins=plugin))

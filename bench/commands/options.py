@@ -1,0 +1,99 @@
+"""Options that commands which train have in common, and the configurations that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.plugins import plugin_option
+
+if TYPE_CHECKING:
+    from bench.config import RunConfig
+
+TRAINING = (
+    plugin_option(expose=True),
+    click.option("--model", help="The base to compress (see bench list).  [default: crnn]"),
+    click.option(
+        "--data",
+        default="synthetic",
+        show_default=True,
+        help="A folder of WORD/CLIP.wav or .flac, synthetic, speech-commands or speech-commands-v0.02.",
+    ),
+    click.option(
+        "--keyword",
+        "keywords",
+        multiple=True,
+        default=("sheila",),
+        show_default="sheila",
+        metavar="WORD",
+        help="The word to spot.  Repeatable.",
+    ),
+    click.option(
+        "--split",
+        type=click.Choice(["speaker", "random"]),
+        default="speaker",
+        show_default=True,
+        help="No speaker in two splits; or 80/20 over clips, the fifth both choosing the epoch and being "
+        "reported, as in the reference study.",
+    ),
+    click.option("--recipe", help="How to train (see bench list).  [default: default, or the preset's]"),
+    click.option(
+        "--epochs", type=click.IntRange(1), help="Epochs of each training at most.  [default: the recipe's]"
+    ),
+    click.option(
+        "--versions",
+        type=click.IntRange(0),
+        help="Augmented versions of each clip made ahead; 0: augment in every step.  [default: the recipe's]",
+    ),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, help="Of initialisation, order and augmentation."
+    ),
+    click.option(
+        "--repeats",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Train so many times, with the seeds SEED, SEED + 1, ...; base and student alike.",
+    ),
+    click.option(
+        "--fixed-teacher", is_flag=True, help="Of the repeats' bases train the first alone; it teaches all."
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Chains to run at once, a process each.",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("results"),
+        show_default=True,
+        help="Folder for results.csv, figures/ and runs/.",
+    ),
+)
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator that gives a command the options in ``TRAINING``."""
+    for option in reversed(TRAINING):
+        command = option(command)
+    return command
+
+
+def repeated(
+    config: RunConfig, keywords: Sequence[str], repeats: int, fixed_teacher: bool
+) -> list[RunConfig]:
+    """A configuration for each keyword and seed, a keyword's together."""
+    seeds = range(config.seed, config.seed + repeats)
+    teacher = config.seed if fixed_teacher else None
+    return [
+        replace(config, keyword=keyword, seed=seed, teacher_seed=teacher if seed != teacher else None)
+        for keyword in dict.fromkeys(keywords)
+        for seed in seeds
+    ]

@@ -1,0 +1,62 @@
+"""The figure of an ablation: a chain, and the same without each of its compressors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from bench.figures.files import NothingToDrawError, save_figure
+
+PANELS = (("size_kb", "size (KB)"), ("macs", "MACs on 2 s"), ("one_minus_auc", "1 - AUC on test"))
+# From this ratio of the greatest to the least value on, an axis is logarithmic.
+LOG_FROM = 8.0
+
+
+def draw_ablation(table: pd.DataFrame, stem: Path) -> list[Path]:
+    """Bars for size, MACs and quality: the whole chain first, then what each compressor is missed for.
+
+    Args:
+        table: From ``bench.ablation.contributions``.
+        stem: Of the files, without a suffix.
+
+    Raises:
+        NothingToDrawError: No variant has a row.
+    """
+    rows = table[table["runs"] > 0]
+    if rows.empty:
+        raise NothingToDrawError("no variant of the chain has a row")
+    names = [_name(str(left_out)) for left_out in rows["left_out"]]
+    colours = [sns.color_palette("colorblind")[0 if name == "whole chain" else 7] for name in names]
+    figure = Figure(figsize=(9.0, 0.9 + 0.42 * len(rows)), dpi=150, layout="constrained")
+    panels = figure.subplots(1, len(PANELS), sharey=True)
+    places = np.arange(len(rows))
+    for axes, (column, title) in zip(panels, PANELS, strict=True):
+        values = rows[column].to_numpy(dtype=float)
+        axes.barh(places, values, color=colours, height=0.62)
+        if column == "one_minus_auc":
+            low, high = (rows[f"{column}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
+            spread = np.clip(np.stack([values - low, high - values]), 0, None)
+            axes.errorbar(values, places, xerr=spread, fmt="none", ecolor="0.25", capsize=2, linewidth=1)
+        if values.min() > 0 and values.max() / values.min() >= LOG_FROM:
+            axes.set_xscale("log")
+        for place, value in zip(places, values, strict=True):
+            axes.annotate(
+                _short(value), (0.02, place), xycoords=("axes fraction", "data"), va="center", size=8
+            )
+        axes.set(xlabel=title)
+        sns.despine(ax=axes)
+    panels[0].set_yticks(places, names)
+    panels[0].invert_yaxis()
+    return save_figure(figure, stem)
+
+
+def _name(left_out: str) -> str:
+    return {"nothing": "whole chain", "all": "base"}.get(left_out, f"without {left_out}")
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

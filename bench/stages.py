@@ -1,0 +1,196 @@
+"""Making one stage of a chain: train or convert it, measure it, and leave its run folder complete."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.choice import Choice, audit_choice
+from bench.config import RunConfig, seed_from
+from bench.corpora.base import Corpus
+from bench.features import features_of, to_float
+from bench.measure import peak_memory_mb
+from bench.measured import cost_columns, quality_columns, ratio_columns
+from bench.records import RunRecord, load_record, save_record
+from bench.runs import RunFolder
+from bench.teacher import Teacher
+from bench.train import Clips, DivergedError, train
+from bench.training import Training, forget
+from bench.ui import Ui
+from compressors.chain import Chain
+from models.base import KwsModel
+from models.integer_kws import IntegerKws
+from models.registry import build, family
+
+CALIBRATION_CLIPS = 512
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One model of a chain that gets a row.
+
+    Attributes:
+        chain: All compressors that made it.
+        run: Its folder.
+        source: The run that it is converted from; None for one that is trained itself.
+    """
+
+    chain: Chain
+    run: RunFolder
+    source: RunFolder | None
+
+
+class Data:
+    """A corpus with one keyword; features are made when the first training asks for them."""
+
+    def __init__(self, corpus: Corpus, config: RunConfig) -> None:
+        self.corpus = corpus
+        self._config = config
+
+    @cached_property
+    def clips(self) -> Clips:
+        """All that training and scoring read."""
+        corpus, config = self.corpus, self._config
+        return Clips(
+            features=features_of(corpus, config.recipe, config.seed),
+            waveforms=corpus.waveforms,
+            noise=to_float(corpus.noise),
+            labels=corpus.labels(config.keyword),
+            train=corpus.indices("train"),
+            validation=corpus.indices("validation"),
+            test=corpus.indices("test"),
+        )
+
+    @cached_property
+    def speakers(self) -> npt.NDArray[np.str_]:
+        """Who speaks, shape (N,), of all clips."""
+        return self.corpus.clips["speaker"].to_numpy().astype(str)
+
+    def calibration(self) -> Tensor:
+        """Log-mel (N, M, T) of training clips, spread over all of them."""
+        clips = self.clips
+        return clips.features.clean[clips.train[:: max(1, len(clips.train) // CALIBRATION_CLIPS)]]
+
+
+def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) -> RunRecord:
+    """Trains or converts, measures, and leaves the run folder complete."""
+    record = RunRecord(
+        run_id=stage.run.run_id,
+        label=stage.chain.label,
+        chain=stage.chain.text,
+        model=config.model,
+        data=data.corpus.name,
+        corpus_hash=data.corpus.hash,
+        keyword=config.keyword,
+        recipe=config.recipe.name,
+        seed=config.seed,
+        teacher_seed=config.teacher_seed,
+        split=config.split,
+        target_au_fa_fr=config.target_metric if stage.chain.trained.parts else None,
+        max_epochs=config.max_epochs,
+        versions=config.recipe.versions,
+        threads=torch.get_num_threads(),
+        torch_version=str(torch.__version__),
+        bench_version=version("kws-bench"),
+    )
+    try:
+        model, effort = _float_model(stage, base, config, data, ui)
+    except DivergedError as error:
+        record = replace(record, status="diverged", reason=str(error))
+    else:
+        shipped = stage.chain.convert(model)
+        model = model.float_form()
+        alone = stage.chain.converts and not isinstance(shipped, IntegerKws)
+        scored = quality_columns(stage.run, shipped, data.clips, data.speakers, alone=alone)
+        record = replace(record, **effort, **cost_columns(model, shipped), **scored)
+        record = replace(record, **ratio_columns(record, load_record(base.path) or record))
+        record = replace(record, peak_memory_mb=peak_memory_mb())
+        stage.run.save_config(config.model, stage.chain, model.spec, asdict(config))
+        stage.run.save_model(model, shipped)
+    save_record(stage.run.path, record)
+    forget(stage.run.checkpoint)
+    return record
+
+
+def _float_model(
+    stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui
+) -> tuple[KwsModel, dict[str, Any]]:
+    """The stage's float model after surgery, ready to be converted, and what its training took."""
+    chain = stage.chain
+    if stage.source is not None:
+        model = stage.source.load_model()
+        assert isinstance(model, KwsModel)
+        row = load_record(stage.source.path)
+        assert row is not None
+        names = ("epochs", "best_epoch", "epochs_to_target", "train_seconds", *Choice._fields)
+        before = {name: getattr(row, name) for name in names}
+        model = chain.calibrate(model, data.calibration())
+        if not chain.tuning.parts:
+            return model, before
+        training = _train(stage.run, chain.tuning, model, base, config, data, ui)
+        target = config.target_metric if chain.trained.parts else None
+        effort = _effort(training, target, before["epochs"], before["train_seconds"])
+        choice = audit_choice(training, chain.tuning, data.clips, data.speakers)
+        return training.best_model, effort | choice._asdict()
+    training = _train(stage.run, chain, chain.prepare(_student(chain, base, config)), base, config, data, ui)
+    effort = _effort(training, config.target_metric if chain.parts else None)
+    choice = audit_choice(training, chain, data.clips, data.speakers)
+    return chain.surgery(training.best_model), effort | choice._asdict()
+
+
+def _effort(
+    training: Training, target: float | None, epochs: int = 0, seconds: float = 0.0
+) -> dict[str, Any]:
+    """What a training took, on top of what the model had taken before."""
+    reached = training.epochs_to(target)
+    return {
+        "epochs": epochs + len(training.history),
+        "best_epoch": epochs + training.best_epoch.epoch,
+        "epochs_to_target": None if reached is None else epochs + reached,
+        "train_seconds": seconds + sum(epoch.seconds for epoch in training.history),
+    }
+
+
+def _student(chain: Chain, base: RunFolder, config: RunConfig) -> KwsModel:
+    """The model to train, before a chain prepares it."""
+    spec = family(config.model).default
+    torch.manual_seed(seed_from("model", config.seed))
+    model = build(chain.student(spec))
+    if config.recipe.warm_start and chain.parts and model.spec == spec:
+        model.load_state_dict(base.load_model().state_dict())
+    return model
+
+
+def _train(
+    run: RunFolder, chain: Chain, model: KwsModel, base: RunFolder, config: RunConfig, data: Data, ui: Ui
+) -> Training:
+    """Trains a prepared model under the terms of a chain, from the run's checkpoint where there is one."""
+    teacher = _teacher(base, config, data) if chain.needs_teacher() else None
+    training = Training.start(model, config.recipe, run.checkpoint)
+    ui.started(chain.label, config.max_epochs, len(training.history))
+    train(
+        training,
+        chain,
+        teacher,
+        data.clips,
+        epochs=config.max_epochs,
+        target=config.target_metric if chain.trained.parts else None,
+        seed=config.seed,
+        report=ui.epoch,
+    )
+    run.save_history(training.history)
+    return training
+
+
+def _teacher(base: RunFolder, config: RunConfig, data: Data) -> Teacher:
+    model, recipe = base.load_model(), config.recipe
+    if recipe.teacher_ahead and recipe.versions:
+        return Teacher.of_bank(model, data.clips.features.bank)
+    return Teacher(model)

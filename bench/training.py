@@ -1,0 +1,152 @@
+"""A training under way: its history, the best weights so far, and the files that it goes on from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from bench.config import Recipe
+from bench.metrics import Floats
+from models.base import KwsModel, clone_state
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the training history.
+
+    Attributes:
+        epoch: Counted from 1.
+        loss: Mean over the epoch's steps, all terms.
+        validation_loss: Cross-entropy.
+        validation_au_fa_fr: Of the model after surgery, as it would be cut now.
+        seconds: Of the epoch, validation included.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_au_fa_fr: float
+    seconds: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What the best epoch is least in; the loss decides between equal areas."""
+        return self.validation_au_fa_fr, self.validation_loss
+
+
+@dataclass(eq=False)
+class Training:
+    """A training under way, with all that is needed to go on after it was interrupted.
+
+    Attributes:
+        model: In training; its weights change in place.
+        recipe: How it is trained.
+        optimizer: Of the model's parameters.
+        checkpoint: File written after every epoch; the epochs' weights lie beside it.
+        history: One line an epoch.
+        best: The weights of the best epoch.
+    """
+
+    model: KwsModel
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer
+    checkpoint: Path
+    history: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, model: KwsModel, recipe: Recipe, checkpoint: Path) -> Self:
+        """Goes on from the checkpoint, or starts anew where there is none."""
+        training = cls(model, recipe, _optimizer(model, recipe), checkpoint)
+        if checkpoint.exists():
+            state = torch.load(checkpoint, weights_only=True)
+            model.load_state_dict(state["model"])
+            training.optimizer.load_state_dict(state["optimizer"])
+            training.history = [Epoch(**epoch) for epoch in state["history"]]
+            training.best = state["best"]
+        return training
+
+    def add(self, epoch: Epoch, scores: Floats) -> None:
+        """Takes note of an epoch and writes the checkpoint, as a whole or not at all.
+
+        Args:
+            epoch: What became of it.
+            scores: Keyword probabilities of the validation clips after it, shape (n,).
+        """
+        self.history.append(epoch)
+        if self.best_epoch is epoch:
+            self.best = clone_state(self.model)
+        kept = {"weights": self.model.state_dict(), "scores": torch.from_numpy(scores)}
+        epochs_folder(self.checkpoint).mkdir(exist_ok=True)
+        save_atomically(kept, self._epoch_file(epoch.epoch))
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": [asdict(line) for line in self.history],
+            "best": self.best,
+        }
+        save_atomically(state, self.checkpoint)
+
+    @property
+    def best_epoch(self) -> Epoch:
+        """The epoch with the best validation quality; the first of equals."""
+        return min(self.history, key=lambda epoch: epoch.rank)
+
+    @property
+    def best_model(self) -> KwsModel:
+        """The model with the weights of the best epoch."""
+        model = deepcopy(self.model)
+        model.load_state_dict(self.best)
+        return model.eval()
+
+    def epochs_to(self, target: float | None) -> int | None:
+        """The first epoch whose au_fa_fr on validation is at most the target."""
+        if target is None:
+            return None
+        return next((e.epoch for e in self.history if e.validation_au_fa_fr <= target), None)
+
+    def weights_of(self, epoch: int) -> dict[str, Tensor]:
+        """The weights after an epoch, counted from 1."""
+        weights: dict[str, Tensor] = torch.load(self._epoch_file(epoch), weights_only=True)["weights"]
+        return weights
+
+    def scores_of(self, epoch: int) -> Floats:
+        """The keyword probabilities of the validation clips after an epoch, shape (n,)."""
+        scores: Floats = torch.load(self._epoch_file(epoch), weights_only=True)["scores"].numpy()
+        return scores
+
+    def _epoch_file(self, epoch: int) -> Path:
+        return epochs_folder(self.checkpoint) / f"{epoch:04}.pt"
+
+
+def epochs_folder(checkpoint: Path) -> Path:
+    """Where the weights and validation scores of every epoch lie until the training is done."""
+    return checkpoint.with_name("epochs")
+
+
+def forget(checkpoint: Path) -> None:
+    """Removes what a training that is done leaves: the checkpoint, and the epochs' weights."""
+    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(epochs_folder(checkpoint), ignore_errors=True)
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if recipe.decoupled else torch.optim.Adam
+    return kind(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+
+
+def save_atomically(value: Any, path: Path) -> None:
+    """torch.save to a file beside it, then a rename."""
+    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    # Through a file object: given a name, torch writes that name into the file, many times over.
+    with os.fdopen(handle, "wb") as file:
+        torch.save(value, file)
+    os.replace(scratch, path)
