@@ -116,7 +116,13 @@ def false_positive_rate(
     for trial in range(trials):
         drawn = draw_scores(regime, rng, models=2)
         outcome = paired_difference(
-            drawn.labels, *drawn.scores, drawn.speakers, measure, draws=draws, seed=trial
+            drawn.labels,
+            drawn.scores[0],
+            drawn.scores[1],
+            drawn.speakers,
+            measure,
+            draws=draws,
+            seed=trial,
         )
         found += outcome.p_value < level
     return found / trials

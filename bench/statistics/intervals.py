@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -99,8 +100,8 @@ def intervals(
     if np.isnan(values).any():
         return dict.fromkeys(measures, Interval(math.nan, math.nan, "", "scores that are no numbers"))
     clips = sort_clips(labels, values, speakers)
-    resamples = draw_speakers(clips.speakers, draws, np.random.default_rng(seed))
-    whole = measures_of(clips, np.ones((1, clips.speakers), np.int64), measures)
+    resamples = draw_speakers(len(clips.right), draws, np.random.default_rng(seed))
+    whole = measures_of(clips, np.ones((1, len(clips.right)), np.int64), measures)
     drawn = measures_of(clips, resamples.counts, measures)
     return {name: _interval(name, whole[name][0], drawn[name], resamples, clips) for name in measures}
 
@@ -110,14 +111,16 @@ def effective_speakers(clips: SortedClips, measure: str) -> float:
 
     A measure that needs both classes has as many as the class with fewer; 0 where a class is missing.
     """
-    sets = [np.ones(len(clips.keyword), bool)]
-    if measure != "accuracy":
-        sets = [clips.keyword, ~clips.keyword]
-    found = []
-    for chosen in sets:
-        sizes = np.bincount(clips.speaker[chosen], minlength=clips.speakers).astype(np.float64)
-        found.append(float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.any() else 0.0)
-    return min(found)
+    sets = [clips.keyword_clips, clips.other_clips]
+    if measure == "accuracy":
+        sets = [clips.keyword_clips + clips.other_clips]
+    return min(float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.any() else 0.0 for sizes in sets)
+
+
+def smallest_class(clips: SortedClips, measure: str) -> int:
+    """How many clips a measure hangs on: those of the rarer class, or all for the accuracy."""
+    keyword, others = int(clips.keyword_clips.sum()), int(clips.other_clips.sum())
+    return keyword + others if measure == "accuracy" else min(keyword, others)
 
 
 def standard_error(drawn: Floats, times: npt.NDArray[np.int64], effective: float) -> float:
@@ -141,26 +144,29 @@ def _interval(measure: str, whole: float, drawn: Floats, draws: Draws, clips: So
     if math.isnan(whole) or effective <= 1.0 + 1e-9:
         reason = "one class only" if math.isnan(whole) else "clips of one speaker only"
         return Interval(math.nan, math.nan, "", reason)
-    keyword = int(clips.keyword.sum())
     scale = 1.0
     if measure == "au_fa_fr":
-        share = keyword / len(clips.keyword)
-        hits = draws.counts @ np.bincount(clips.speaker[clips.keyword], minlength=clips.speakers)
-        shares = hits / (draws.counts @ np.bincount(clips.speaker, minlength=clips.speakers))
-        scale = share * (1 - share)
+        # A draw's own share of the keyword is no part of the uncertainty.
+        hits, others = draws.counts @ clips.keyword_clips, draws.counts @ clips.other_clips
+        scale = _mixed(clips.keyword_clips.sum(), clips.other_clips.sum())
         with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = drawn / (shares * (1 - shares))
+            drawn = drawn / _mixed(hits, others)
     error = standard_error(drawn, draws.times, effective)
     if math.isnan(error):
         return Interval(math.nan, math.nan, "", "too few draws with clips of both classes")
     right = measure in SHARES_RIGHT
     figure = (1 - whole if right else whole) / scale
-    smallest = len(clips.keyword) if measure == "accuracy" else min(keyword, len(clips.keyword) - keyword)
+    smallest = smallest_class(clips, measure)
     floor = EER_FLOOR * math.sqrt(max(figure * (1 - figure), 0) / smallest) if measure == "eer" else 0.0
     low, high, method = _arms(figure, (error, floor), effective - 1, smallest)
     if right:
         low, high = 1 - high, 1 - low
     return Interval(scale * low, scale * high, method)
+
+
+def _mixed(hits: Any, others: Any) -> Any:
+    """The share of keyword clips times that of all others."""
+    return hits * others / (hits + others) ** 2
 
 
 def _arms(figure: float, errors: tuple[float, float], freedom: float, clips: int) -> tuple[float, float, str]:

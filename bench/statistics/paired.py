@@ -11,8 +11,15 @@ import numpy.typing as npt
 from scipy.stats import t as student
 
 from bench.metrics import Floats
-from bench.statistics.intervals import DRAWS, LEVEL, effective_speakers, no_error_bound, standard_error
-from bench.statistics.resampling import SortedClips, draw_speakers, measures_of, sort_clips
+from bench.statistics.intervals import (
+    DRAWS,
+    LEVEL,
+    effective_speakers,
+    no_error_bound,
+    smallest_class,
+    standard_error,
+)
+from bench.statistics.resampling import draw_speakers, measures_of, sort_clips
 
 NOTHING_SHOWN = "no difference shown"
 Pair = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -98,8 +105,8 @@ def paired_difference_over_repeats(
         return _nothing("scores that are no numbers")
     sorted_ = [sort_clips(labels, one, speakers) for one in scores]
     first = sorted_[0]
-    resamples = draw_speakers(first.speakers, draws, np.random.default_rng(seed))
-    counts = np.concatenate([np.ones((1, first.speakers), np.int64), resamples.counts])
+    resamples = draw_speakers(len(first.right), draws, np.random.default_rng(seed))
+    counts = np.concatenate([np.ones((1, len(first.right)), np.int64), resamples.counts])
     figures = np.stack([measures_of(one, counts, (measure,))[measure] for one in sorted_])
     differences = figures[1::2] - figures[::2]
     single: Floats = differences[:, 0]
@@ -109,7 +116,7 @@ def paired_difference_over_repeats(
     if all(np.array_equal(a, b) for a, b in zip(scores[::2], scores[1::2], strict=True)):
         return PairedDifference(0.0, 0.0, 0.0, 1.0)
     error = standard_error(differences[:, 1:].mean(axis=0), resamples.times, effective)
-    return _tested(single, error, effective - 1, _smallest(first, measure))
+    return _tested(single, error, effective - 1, smallest_class(first, measure))
 
 
 def _tested(single: Floats, error: float, freedom: float, clips: int) -> PairedDifference:
@@ -163,11 +170,6 @@ def verdict(a: str, b: str, difference: float, p_value: float, *, lower_is_bette
     if math.isnan(p_value) or p_value >= 1 - LEVEL or not difference:
         return NOTHING_SHOWN
     return f"{a if (difference > 0) == lower_is_better else b} better"
-
-
-def _smallest(clips: SortedClips, measure: str) -> int:
-    keyword = int(clips.keyword.sum())
-    return len(clips.keyword) if measure == "accuracy" else min(keyword, len(clips.keyword) - keyword)
 
 
 def _nothing(reason: str) -> PairedDifference:
