@@ -1,8 +1,8 @@
-"""Data, training, measuring and reporting: everything around the models and their compressors."""
+"""Benchmarks of compressed keyword spotters: data, training, measures, tables, figures, command line."""
 
 import os
 
 # Threads that wait for each other in an operation spin. By default they spin so long that on a machine with
 # other work a training with two threads stands almost still; this costs 4 % where there is none
-# (benchmarks/README.md). Read when torch is first imported.
+# (docs/architecture.md). Read when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
