@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bench.records import RunRecord, write_text_atomically
 from bench.report import plain_table
-from bench.stream.operate_plot import Line, draw_curves, draw_delays
+from bench.stream.operate_plot import Line, audio_behind, draw_curves, draw_delays
 from bench.stream.operation import Sweep, choose, delays_ms, resolves, sweep
 from bench.stream.rates import Floats
 from bench.stream.run import Say
@@ -218,12 +218,8 @@ def terminal_table(names: Sequence[str], found: Sequence[Operated], config: Oper
 
 def _caption(found: Sequence[Operated], config: OperateConfig) -> str:
     """How much audio and how many people stand behind the figures."""
-    first = found[0]
-    parts = [
-        f"{split}: {swept.hours:.2f} h in {swept.joinings} joinings, {swept.missed.shape[1]} keyword clips "
-        f"of {len(set(swept.speakers))} speakers"
-        for split, swept in (("validation", first.validation), ("test", first.test))
-    ]
+    sets = (("validation", [one.validation for one in found]), ("test", [one.test for one in found]))
+    parts = [f"{split}: {audio_behind(swept)}, in {swept[0].joinings} joinings" for split, swept in sets]
     parts += ["in brackets: 95 % intervals, of the delay the middle 95 % of the clips found"]
     if any(not resolves(one.validation, rate) for one in found for rate in config.rates_per_hour):
         least = max(1 / one.validation.hours for one in found)

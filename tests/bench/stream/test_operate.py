@@ -15,7 +15,8 @@ from bench.config import Recipe, RunConfig
 from bench.pipeline import run_chain
 from bench.records import RunRecord, save_record
 from bench.stream.operate import OperateConfig, line_names, operate_one
-from bench.stream.operation import delays_ms, sweep
+from bench.stream.operate_plot import audio_behind
+from bench.stream.operation import Sweep, delays_ms, sweep
 from bench.stream.run import StreamConfig
 from bench.threads import threads
 
@@ -64,7 +65,7 @@ def test_one_row_a_run_and_point_and_two_figures(out: Path, base: Path) -> None:
     assert (points["validation_false_alarms_per_hour_high"] > 100).all()
     assert (points["keyword_clips"] == 6).all()
     assert "0.1*" in result.stdout
-    assert "6 keyword clips of 2 speakers" in result.stdout
+    assert "6 keyword clips, 2 speakers, in 2 joinings" in result.stdout.replace("\n", " ")
     curves = pd.read_csv(folder / "operating_curves.csv")
     for point in points.itertuples():
         for split, prefix in (("validation", "validation_"), ("test", "")):
@@ -177,3 +178,14 @@ def test_lines_are_told_apart_by_what_differs() -> None:
 
 def test_defaults_listen_as_the_models_are_trained() -> None:
     assert OperateConfig().max_buffer_len == 12 < StreamConfig().max_buffer_len
+
+
+def test_what_is_behind_a_figure_of_several_keywords_is_a_range() -> None:
+    def of(clips: int, speakers: int, hours: float) -> Sweep:
+        who = np.array([f"s{n % speakers}" for n in range(clips)])
+        return Sweep(np.array([0.5]), np.array([0]), np.zeros((1, clips)), who, 1, 3600 * hours)
+
+    assert audio_behind([of(40, 4, 0.5), of(40, 4, 0.5)]) == "0.5 h, 40 keyword clips, 4 speakers"
+    assert (
+        audio_behind([of(40, 4, 11), of(9, 2, 9)]) == "9.0 to 11.0 h, 9 to 40 keyword clips, 2 to 4 speakers"
+    )
