@@ -1,5 +1,6 @@
 """``bench operate`` on a run that has learnt to tell tones apart."""
 
+import io
 import re
 import shutil
 from pathlib import Path
@@ -8,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 import bench.stream.tracks as subject
 from bench.cli import main
 from bench.config import Recipe, RunConfig
 from bench.pipeline import run_chain
 from bench.records import RunRecord, save_record
-from bench.stream.operate import OperateConfig, line_names, operate_one
+from bench.stream.operate import OperateConfig, Operated, line_names, operate_one, terminal_table
 from bench.stream.operate_plot import audio_behind
 from bench.stream.operation import Sweep, delays_ms, sweep
 from bench.stream.run import StreamConfig
@@ -178,6 +180,27 @@ def test_lines_are_told_apart_by_what_differs() -> None:
 
 def test_defaults_listen_as_the_models_are_trained() -> None:
     assert OperateConfig().max_buffer_len == 12 < StreamConfig().max_buffer_len
+
+
+def test_a_point_that_no_threshold_reaches_is_marked() -> None:
+    about = dict.fromkeys(
+        ("run_id", "label", "chain", "model", "data", "corpus_hash", "keyword", "recipe"), "x"
+    )
+    # The strictest threshold gives 3 alarms in an hour of validation, and finds nothing on test.
+    validation, test = (
+        Sweep(np.array([0.5, 0.9]), np.array([8, alarms]), missed, np.array(["a", "b"]), 1, 3600.0)
+        for alarms, missed in ((3, np.zeros((2, 2))), (0, np.ones((2, 2))))
+    )
+    one = Operated(
+        RunRecord(seed=0, **about), validation, test, (1, 0), (np.empty(0), np.array([100.0, 300.0]))
+    )
+    config = OperateConfig(rates_per_hour=(2.0, 8.0))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal_table(["x"], [one], config))
+    text = console.export_text()
+    assert re.search(r"2! +100.0 \(15.8-100.0\) +0.00 \(0.00-3.69\) +-", text)
+    assert re.search(r"8 +100.0 \(15.8-100.0\) +8.00 \(3.45-15.76\) +200 \(105 to 295\)", text)
+    assert "! every threshold gives more on validation" in text
 
 
 def test_what_is_behind_a_figure_of_several_keywords_is_a_range() -> None:
