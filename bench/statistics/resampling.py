@@ -5,7 +5,7 @@ Shape letters: N clips, S speakers, D draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from bench.metrics import Floats
 Ints = npt.NDArray[np.int64]
 # Clip weights held in memory at once: a resample of a large corpus is long.
 BLOCK = 2_000_000
+MEASURES = ("au_fa_fr", "auc", "one_minus_auc", "eer", "frr_at_far_1pct", "frr_at_far_01pct", "accuracy")
 FARS = {"frr_at_far_1pct": 0.01, "frr_at_far_01pct": 0.001}
 
 
@@ -92,29 +93,32 @@ def draw_speakers(speakers: int, draws: int, rng: np.random.Generator) -> Draws:
     return Draws(counts.astype(np.int64), times.astype(np.int64))
 
 
-def measures_of(clips: SortedClips, counts: Ints) -> dict[str, Floats]:
-    """Every quality figure of ``bench.metrics.Quality`` for every resample.
+def measures_of(clips: SortedClips, counts: Ints, names: Collection[str] = MEASURES) -> dict[str, Floats]:
+    """Quality figures, as ``bench.metrics.Quality`` names them, for every resample.
 
     Args:
         clips: The clips of S speakers.
         counts: How often each speaker counts, shape (D, S).
+        names: The figures wanted, of ``MEASURES``.
 
     Returns:
         Arrays of shape (D,) by name; NaN where a resample lacks a class that the measure needs.
     """
     rows = max(1, BLOCK // len(clips.keyword))
-    blocks = [_block(clips, counts[start : start + rows]) for start in range(0, len(counts), rows)]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    blocks = [_block(clips, counts[start : start + rows], names) for start in range(0, len(counts), rows)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in names}
 
 
-def _block(clips: SortedClips, counts: Ints) -> dict[str, Floats]:
+def _block(clips: SortedClips, counts: Ints, names: Collection[str]) -> dict[str, Floats]:
     weights = counts[:, clips.speaker].astype(np.float64)
     hits = _steps(weights * clips.keyword, clips.ends)
     others = _steps(weights * ~clips.keyword, clips.ends)
     positives, negatives = hits[:, -1], others[:, -1]
     alarms = negatives[:, None] - others
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = dict(_curve_measures(alarms, hits, positives, negatives, clips.reached))
+        found = dict(_areas(alarms, hits, positives, negatives, clips.reached))
+        if {"eer", *FARS} & set(names):
+            found |= _rates(alarms, hits, positives, negatives)
         for values in found.values():
             values[(positives == 0) | (negatives == 0)] = np.nan
         found["accuracy"] = (weights @ clips.correct) / weights.sum(axis=1)
@@ -123,25 +127,31 @@ def _block(clips: SortedClips, counts: Ints) -> dict[str, Floats]:
 
 def _steps(weights: Floats, ends: Ints) -> Floats:
     """Weight below every threshold, shape (D, thresholds)."""
-    return np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights, axis=1)[:, ends]], axis=1)
+    sums = np.cumsum(weights, axis=1)
+    return np.concatenate([np.zeros((len(weights), 1)), sums[:, ends]], axis=1)
 
 
-def _curve_measures(
+def _areas(
     alarms: Floats, misses: Floats, positives: Floats, negatives: Floats, reached: int
 ) -> Iterator[tuple[str, Floats]]:
-    """Measures of the curves, as ``bench.metrics`` defines them; counts of shape (D, thresholds)."""
+    """Areas under the curves, as ``bench.metrics`` defines them; counts of shape (D, thresholds)."""
     slices = (alarms[:, :-1] - alarms[:, 1:]) * (misses[:, :-1] + misses[:, 1:]) / 2
     yield "au_fa_fr", slices[:, :reached].sum(axis=1) / (positives + negatives) ** 2
     area = slices.sum(axis=1) / (positives * negatives)
     yield "auc", 1.0 - area
     yield "one_minus_auc", area
+
+
+def _rates(alarms: Floats, misses: Floats, positives: Floats, negatives: Floats) -> dict[str, Floats]:
+    """Single points of the curves, as ``bench.metrics`` defines them."""
     rows = np.arange(len(alarms))
     alarm, miss = alarms / negatives[:, None], misses / positives[:, None]
     after = np.argmax(alarm <= miss, axis=1)
     before = np.maximum(after - 1, 0)
     start, end = alarm[rows, before], alarm[rows, after]
     gap_before, gap_after = start - miss[rows, before], end - miss[rows, after]
-    yield "eer", start + gap_before / (gap_before - gap_after) * (end - start)
+    found = {"eer": start + gap_before / (gap_before - gap_after) * (end - start)}
     for name, far in FARS.items():
         # Misses rise along the curve: the first threshold that is allowed has the fewest.
-        yield name, miss[rows, np.argmax(alarms <= far * negatives[:, None], axis=1)]
+        found[name] = miss[rows, np.argmax(alarms <= far * negatives[:, None], axis=1)]
+    return found
