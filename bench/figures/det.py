@@ -19,7 +19,7 @@ from scipy.special import ndtr, ndtri
 from bench.figures.axes import line_styles
 from bench.figures.files import NothingToDrawError
 from bench.metrics import Floats, eer
-from bench.statistics.intervals import DRAWS, _arms, effective_speakers, standard_error
+from bench.statistics.intervals import DRAWS, interval_of
 from bench.statistics.resampling import draw_speakers, sort_clips
 
 DET = "det"
@@ -109,7 +109,7 @@ def mean_curve(runs: list[Scores], rates: Floats) -> tuple[Floats, Floats | None
         but one of the keyword or of other words.
     """
     line = np.mean([miss_rates(run.labels, run.scores, rates)[0] for run in runs], 0)
-    drawn, first = [], runs[0]
+    drawn = []
     for run in runs:
         if run.speakers is None:
             return line, None
@@ -117,15 +117,13 @@ def mean_curve(runs: list[Scores], rates: Floats) -> tuple[Floats, Floats | None
         draws = draw_speakers(clips.speakers, DRAWS, np.random.default_rng(SEED))
         which = np.unique(run.speakers, return_inverse=True)[1]
         drawn.append(miss_rates(run.labels, run.scores, rates, draws.counts[:, which]))
-    effective = effective_speakers(clips, "frr_at_far_1pct")
-    if effective <= 1 + 1e-9:
-        return line, None
-    smallest = int(min(first.labels.sum(), (1 - first.labels).sum()))
-    errors = [standard_error(column, draws.times, effective) for column in np.mean(drawn, 0).T]
+    columns = np.mean(drawn, 0).T
     ends = [
-        _arms(float(y), error, effective - 1, smallest)[:2] for y, error in zip(line, errors, strict=True)
+        interval_of("frr_at_far_1pct", float(miss), column, draws, clips)
+        for miss, column in zip(line, columns, strict=True)
     ]
-    return line, np.array(ends).T
+    band = np.array([(end.low, end.high) for end in ends]).T
+    return line, None if np.isnan(band).all() else band
 
 
 def det(table: pd.DataFrame, runs: Path | None, axes: Axes) -> None:
@@ -207,7 +205,7 @@ def _say(axes: Axes, positives: int, negatives: int, bare: list[str], missing: l
     notes = [f"{positives} keyword clips, {negatives} others; dots: equal error rate"]
     notes[0] += "" if len(bare) == lines else "; bands: 95 %, by speaker"
     named = f": {', '.join(bare)}" if len(bare) < lines else ""
-    notes += [f"no speakers kept with the scores, so no band{named}"] if bare else []
+    notes += [f"no speakers kept with the scores, or only one, so no band{named}"] if bare else []
     notes += [f"no scores kept, so left out: {', '.join(missing)}"] if missing else []
     wrapped = [part for note in notes for part in textwrap.wrap(note, NOTE_CHARACTERS)]
     axes.set_xlabel("\n".join([axes.get_xlabel(), *wrapped]), fontsize=9)

@@ -103,7 +103,7 @@ def intervals(
     resamples = draw_speakers(len(clips.right), draws, np.random.default_rng(seed))
     whole = measures_of(clips, np.ones((1, len(clips.right)), np.int64), measures)
     drawn = measures_of(clips, resamples.counts, measures)
-    return {name: _interval(name, whole[name][0], drawn[name], resamples, clips) for name in measures}
+    return {name: interval_of(name, whole[name][0], drawn[name], resamples, clips) for name in measures}
 
 
 def effective_speakers(clips: SortedClips, measure: str) -> float:
@@ -139,7 +139,16 @@ def standard_error(drawn: Floats, times: npt.NDArray[np.int64], effective: float
     return math.sqrt(variance * effective / (effective - 1))
 
 
-def _interval(measure: str, whole: float, drawn: Floats, draws: Draws, clips: SortedClips) -> Interval:
+def interval_of(measure: str, whole: float, drawn: Floats, draws: Draws, clips: SortedClips) -> Interval:
+    """The interval of one figure from its resamples.
+
+    Args:
+        measure: A name from ``MEASURES``.
+        whole: The figure of all clips.
+        drawn: The figure in each draw, shape (D,); NaN where it is undefined.
+        draws: The resamples.
+        clips: All clips.
+    """
     effective = effective_speakers(clips, measure)
     if math.isnan(whole) or effective <= 1.0 + 1e-9:
         reason = "one class only" if math.isnan(whole) else "clips of one speaker only"

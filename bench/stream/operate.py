@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bench.records import RunRecord, write_text_atomically
 from bench.report import plain_table
-from bench.stream.operate_plot import Line, draw_curves, draw_delays
+from bench.stream.operate_plot import Line, audio_behind, draw_curves, draw_delays
 from bench.stream.operation import Sweep, choose, delays_ms, resolves, sweep
 from bench.stream.rates import Floats
 from bench.stream.run import Say
@@ -196,38 +196,46 @@ def terminal_table(names: Sequence[str], found: Sequence[Operated], config: Oper
     for heading in ("chain", "allowed\nan hour", "miss rate, %\ntest", "false alarms\nan hour, test"):
         table.add_column(heading, justify="left" if heading == "chain" else "right", no_wrap=True)
     table.add_column("delay, ms\ntest", justify="right", no_wrap=True)
-    points = points_table(found, config).itertuples()
-    for name, one in zip(names, found, strict=True):
-        for number, rate in enumerate(config.rates_per_hour):
-            point: Any = next(points)
-            table.add_row(
-                "" if number else name.replace("(", "\n (").replace(",", ",\n "),
-                f"{rate:g}{'' if point.resolved else '*'}",
-                f"{point.miss_rate:.1%} ({point.miss_rate_low:.1%}-{point.miss_rate_high:.1%})".replace(
-                    "%", ""
-                ),
-                f"{point.false_alarms_per_hour:.2f} ({point.false_alarms_per_hour_low:.2f}"
-                f"-{point.false_alarms_per_hour_high:.2f})",
-                f"{point.delay_ms:.0f} ({point.delay_ms_low:.0f} to {point.delay_ms_high:.0f})"
-                if len(one.delays_ms[number])
-                else "-",
-                end_section=number == len(config.rates_per_hour) - 1,
-            )
+    points = points_table(found, config).to_dict("records")
+    for number, point in enumerate(points):
+        row, part = divmod(number, len(config.rates_per_hour))
+        name = names[row].replace("(", "\n (").replace(",", ",\n ")
+        last = part == len(config.rates_per_hour) - 1
+        table.add_row("" if part else name, *_cells(point), end_section=last)
     return table
+
+
+def _cells(point: dict[Hashable, Any]) -> list[str]:
+    """One operating point; ends of intervals in brackets."""
+    allowed = point["max_false_alarms_per_hour"]
+    mark = "" if point["resolved"] else "*"
+    if point["validation_false_alarms_per_hour"] > allowed + 1e-9:
+        mark = "!"
+    miss, low, high = (100 * point[f"miss_rate{end}"] for end in ("", "_low", "_high"))
+    alarms, fewest, most = (point[f"false_alarms_per_hour{end}"] for end in ("", "_low", "_high"))
+    delay, soon, late = (point[f"delay_ms{end}"] for end in ("", "_low", "_high"))
+    return [
+        f"{allowed:g}{mark}",
+        f"{miss:.1f} ({low:.1f}-{high:.1f})",
+        f"{alarms:.2f} ({fewest:.2f}-{most:.2f})",
+        "-" if np.isnan(delay) else f"{delay:.0f} ({soon:.0f} to {late:.0f})",
+    ]
 
 
 def _caption(found: Sequence[Operated], config: OperateConfig) -> str:
     """How much audio and how many people stand behind the figures."""
-    first = found[0]
-    parts = [
-        f"{split}: {swept.hours:.2f} h in {swept.joinings} joinings, {swept.missed.shape[1]} keyword clips "
-        f"of {len(set(swept.speakers))} speakers"
-        for split, swept in (("validation", first.validation), ("test", first.test))
-    ]
+    sets = (("validation", [one.validation for one in found]), ("test", [one.test for one in found]))
+    parts = [f"{split}: {audio_behind(swept)}, in {swept[0].joinings} joinings" for split, swept in sets]
     parts += ["in brackets: 95 % intervals, of the delay the middle 95 % of the clips found"]
     if any(not resolves(one.validation, rate) for one in found for rate in config.rates_per_hour):
         least = max(1 / one.validation.hours for one in found)
         parts += [
             f"* below {least:.2f} an hour, one false alarm on all of validation: the threshold allows none"
         ]
+    if any(
+        one.validation.false_alarms[index] > rate * one.validation.hours + 1e-9
+        for one in found
+        for rate, index in zip(config.rates_per_hour, one.chosen, strict=True)
+    ):
+        parts += ["! every threshold gives more on validation: the strictest is taken"]
     return "\n".join(parts)

@@ -86,8 +86,20 @@ def draw_curves(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Pat
 
 
 def _title(split: str, lines: Sequence[Line]) -> str:
-    swept = lines[0].validation if split == "validation" else lines[0].test
-    return f"{split}: {swept.hours:.1f} h, {swept.missed.shape[1]} keyword clips"
+    swept = [line.validation if split == "validation" else line.test for line in lines]
+    return f"{split}: {audio_behind(swept)}"
+
+
+def audio_behind(swept: Sequence[Sweep]) -> str:
+    """How much audio and how many people are behind figures, as a range where keywords or data differ."""
+    hours = _range([f"{one.hours:.1f}" for one in sorted(swept, key=lambda one: one.hours)])
+    clips = _range([str(count) for count in sorted(one.missed.shape[1] for one in swept)])
+    speakers = _range([str(count) for count in sorted(len(set(one.speakers)) for one in swept)])
+    return f"{hours} h, {clips} keyword clips, {speakers} speakers"
+
+
+def _range(sizes: Sequence[str]) -> str:
+    return sizes[0] if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
 
 
 def _curve(

@@ -36,6 +36,15 @@ def test_miss_rates_are_those_of_scikit_learn(seed: int, tied: bool) -> None:
         assert miss_rates(labels, scores, [far])[0, 0] == pytest.approx(frr_at_far(labels, scores, far))
 
 
+def test_a_rate_of_whole_clips_allows_them_all() -> None:
+    others, words = np.arange(49) / 100, np.arange(49) / 100 + 0.005
+    labels = np.repeat([0, 1], 49)
+    rates = np.arange(50) / 49
+    found = miss_rates(labels, np.concatenate([others, words]), rates)[0]
+    # Just above the next other, k others are detected, and the k + 1 words that are each just above one.
+    assert found == pytest.approx([1 - min(k + 1, 49) / 49 for k in range(50)])
+
+
 def test_weights_count_clips_several_times() -> None:
     labels, scores, _ = clips(4, tied=True)
     weights = np.random.default_rng(0).integers(0, 4, (20, 7))[:, np.arange(300) % 7]
@@ -133,7 +142,7 @@ def test_older_runs_have_no_band_and_the_figure_says_so(tmp_path: Path) -> None:
     save(tmp_path, "run-1", 1, speakers=False)
     axes = draw_figure(table("B", "KD", "AD"), "det", tmp_path).axes[0]
     assert len(axes.collections) == 1
-    assert "no speakers kept with the scores, so no band: KD" in axes.get_xlabel()
+    assert "no speakers kept with the scores, or only one, so no band: KD" in axes.get_xlabel()
     assert "no scores kept, so left out: AD" in axes.get_xlabel()
 
 

@@ -98,3 +98,12 @@ def test_the_end_of_a_word_is_found(noise_level: float, end_ms: int) -> None:
 @pytest.mark.parametrize("level", [0, 1000])
 def test_a_clip_of_one_level_ends_with_the_clip(level: int) -> None:
     assert spoken_samples(np.full(CLIP_SAMPLES, level, np.int16)) == CLIP_SAMPLES
+
+
+def test_what_lies_30_db_below_the_word_is_not_of_it() -> None:
+    clip = np.zeros(CLIP_SAMPLES)
+    clip[4000:8000] = 8000 * np.sin(np.arange(4000) * 0.3)
+    clip[8000:12000] = 178 * np.sin(np.arange(4000) * 0.3)
+    assert spoken_samples(clip.astype(np.int16)) / 16 == pytest.approx(500, abs=30)
+    clip[8000:12000] *= 2
+    assert spoken_samples(clip.astype(np.int16)) / 16 == pytest.approx(750, abs=30)

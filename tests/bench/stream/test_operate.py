@@ -1,5 +1,6 @@
 """``bench operate`` on a run that has learnt to tell tones apart."""
 
+import io
 import re
 import shutil
 from pathlib import Path
@@ -8,14 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 import bench.stream.tracks as subject
 from bench.cli import main
 from bench.config import Recipe, RunConfig
 from bench.pipeline import run_chain
 from bench.records import RunRecord, save_record
-from bench.stream.operate import OperateConfig, line_names, operate_one
-from bench.stream.operation import delays_ms, sweep
+from bench.stream.operate import OperateConfig, Operated, line_names, operate_one, terminal_table
+from bench.stream.operate_plot import audio_behind
+from bench.stream.operation import Sweep, delays_ms, sweep
 from bench.stream.run import StreamConfig
 from bench.threads import threads
 
@@ -64,7 +67,7 @@ def test_one_row_a_run_and_point_and_two_figures(out: Path, base: Path) -> None:
     assert (points["validation_false_alarms_per_hour_high"] > 100).all()
     assert (points["keyword_clips"] == 6).all()
     assert "0.1*" in result.stdout
-    assert "6 keyword clips of 2 speakers" in result.stdout
+    assert "6 keyword clips, 2 speakers, in 2 joinings" in result.stdout.replace("\n", " ")
     curves = pd.read_csv(folder / "operating_curves.csv")
     for point in points.itertuples():
         for split, prefix in (("validation", "validation_"), ("test", "")):
@@ -177,3 +180,35 @@ def test_lines_are_told_apart_by_what_differs() -> None:
 
 def test_defaults_listen_as_the_models_are_trained() -> None:
     assert OperateConfig().max_buffer_len == 12 < StreamConfig().max_buffer_len
+
+
+def test_a_point_that_no_threshold_reaches_is_marked() -> None:
+    about = dict.fromkeys(
+        ("run_id", "label", "chain", "model", "data", "corpus_hash", "keyword", "recipe"), "x"
+    )
+    # The strictest threshold gives 3 alarms in an hour of validation, and finds nothing on test.
+    validation, test = (
+        Sweep(np.array([0.5, 0.9]), np.array([8, alarms]), missed, np.array(["a", "b"]), 1, 3600.0)
+        for alarms, missed in ((3, np.zeros((2, 2))), (0, np.ones((2, 2))))
+    )
+    one = Operated(
+        RunRecord(seed=0, **about), validation, test, (1, 0), (np.empty(0), np.array([100.0, 300.0]))
+    )
+    config = OperateConfig(rates_per_hour=(2.0, 8.0))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal_table(["x"], [one], config))
+    text = console.export_text()
+    assert re.search(r"2! +100.0 \(15.8-100.0\) +0.00 \(0.00-3.69\) +-", text)
+    assert re.search(r"8 +100.0 \(15.8-100.0\) +8.00 \(3.45-15.76\) +200 \(105 to 295\)", text)
+    assert "! every threshold gives more on validation" in text
+
+
+def test_what_is_behind_a_figure_of_several_keywords_is_a_range() -> None:
+    def of(clips: int, speakers: int, hours: float) -> Sweep:
+        who = np.array([f"s{n % speakers}" for n in range(clips)])
+        return Sweep(np.array([0.5]), np.array([0]), np.zeros((1, clips)), who, 1, 3600 * hours)
+
+    assert audio_behind([of(40, 4, 0.5), of(40, 4, 0.5)]) == "0.5 h, 40 keyword clips, 4 speakers"
+    assert (
+        audio_behind([of(40, 4, 11), of(9, 2, 9)]) == "9.0 to 11.0 h, 9 to 40 keyword clips, 2 to 4 speakers"
+    )
