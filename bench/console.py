@@ -23,6 +23,7 @@ from rich.progress import (
 
 from bench.ablation import contributions, orders, variants
 from bench.config import RunConfig
+from bench.corpora import open_corpus
 from bench.figures.ablation import draw_ablation
 from bench.parallel import Outcome, run_all
 from bench.pipeline import check
@@ -165,6 +166,10 @@ def _run(
 ) -> Outcome:
     for config in configs:
         check(config)
+    keywords = dict.fromkeys((config.data, config.keyword, config.split) for config in configs)
+    for data, keyword, split in keywords if len(keywords) > 1 else ():
+        # The last of several words is not to fail after the first was trained.
+        open_corpus(data, keyword, split=split)
     several = len({(config.keyword, config.seed) for config in configs}) > 1
     with ConsoleUi(console, several=several) as ui:
         return run_all(configs, out, ui, jobs=jobs, plugins=plugins)

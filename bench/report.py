@@ -141,8 +141,8 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
         table.add_row(
             str(row["label"]),
             str(row["runs"]),
-            f"{row.get('size_kb', row.get('size_kb_mean')):.1f}",
-            _times(row.get("size_ratio", row.get("size_ratio_mean"))),
+            f"{row['size_kb' if 'size_kb' in row else 'size_kb_mean']:.1f}",
+            _times(row["size_ratio" if "size_ratio" in row else "size_ratio_mean"]),
             _cell(row["validation_one_minus_auc_mean"], _small),
             _cell(row["one_minus_auc_mean"], _small),
             f"({_cell(low, _small)}, {_cell(high, _small)})",

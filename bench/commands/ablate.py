@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from bench.commands.options import repeated, training_options
+from bench.commands.options import repeated, shared_config, training_options
 
 
 @click.command()
@@ -36,18 +35,17 @@ def ablate(
     What bench run has made in OUT is used; the rest is trained. Writes OUT/ablation-CHAIN-KEYWORD.csv, and
     a figure of the same name in OUT/figures.
     """
-    from bench.config import RunConfig, recipe_named
     from bench.console import ablate_and_show
 
-    how = recipe_named(recipe or "default")
-    shared = RunConfig(
+    shared = shared_config(
         chain=chain,
         model=model or "crnn",
         data=data,
-        recipe=how if versions is None else replace(how, versions=versions),
-        epochs=epochs,
-        seed=seed,
         split=split,
+        recipe=recipe or "default",
+        epochs=epochs,
+        versions=versions,
+        seed=seed,
     )
     configs = repeated(shared, keywords, repeats, fixed_teacher)
     sys.exit(ablate_and_show(configs, out, jobs=jobs, plugins=plugin))

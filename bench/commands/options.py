@@ -86,6 +86,29 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def shared_config(
+    *,
+    chain: str,
+    model: str,
+    data: str,
+    split: str,
+    recipe: str,
+    epochs: int | None,
+    versions: int | None,
+    seed: int,
+) -> RunConfig:
+    """What the options say of all runs alike; keywords and repeats come with ``repeated``.
+
+    Raises:
+        KwsError: There is no such recipe.
+    """
+    from bench.config import RunConfig, recipe_named
+
+    how = recipe_named(recipe)
+    how = how if versions is None else replace(how, versions=versions)
+    return RunConfig(chain, model=model, data=data, recipe=how, epochs=epochs, seed=seed, split=split)
+
+
 def repeated(
     config: RunConfig, keywords: Sequence[str], repeats: int, fixed_teacher: bool
 ) -> list[RunConfig]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import repeated, training_options
+from bench.commands.options import repeated, shared_config, training_options
 
 
 @click.command()
@@ -54,27 +54,23 @@ def run(
 
     Rows that are there already are not run again, and an interrupted run goes on from its last epoch.
     """
-    from bench.config import RunConfig, recipe_named
     from bench.console import run_and_show
     from bench.presets import Preset, Row, load_preset
 
-    given = tuple(Row(chain) for chain in chains)
+    given = tuple(map(Row, chains))
     asked = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))
-    how = recipe_named(recipe or asked.recipe)
-    shared = RunConfig(
+    shared = shared_config(
         chain="",
         model=model or asked.model,
         data=data,
-        recipe=how if versions is None else replace(how, versions=versions),
-        epochs=epochs or asked.epochs,
-        target_metric=asked.target_metric if target_metric is None else target_metric,
-        seed=seed,
         split=split,
+        recipe=recipe or asked.recipe,
+        epochs=epochs or asked.epochs,
+        versions=versions,
+        seed=seed,
     )
+    target = asked.target_metric if target_metric is None else target_metric
     rows = asked.rows + (given if preset else ())
-    configs = [
-        replace(each, chain=row.chain, label=row.label)
-        for each in repeated(shared, keywords, repeats, fixed_teacher)
-        for row in rows
-    ]
+    every = repeated(replace(shared, target_metric=target), keywords, repeats, fixed_teacher)
+    configs = [replace(each, chain=row.chain, label=row.label) for each in every for row in rows]
     sys.exit(run_and_show(configs, out, jobs=jobs, plugins=plugin))

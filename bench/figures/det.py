@@ -114,7 +114,7 @@ def mean_curve(runs: list[Scores], rates: Floats) -> tuple[Floats, Floats | None
         if run.speakers is None:
             return line, None
         clips = sort_clips(run.labels, run.scores, run.speakers)
-        draws = draw_speakers(clips.speakers, DRAWS, np.random.default_rng(SEED))
+        draws = draw_speakers(len(clips.right), DRAWS, np.random.default_rng(SEED))
         which = np.unique(run.speakers, return_inverse=True)[1]
         drawn.append(miss_rates(run.labels, run.scores, rates, draws.counts[:, which]))
     columns = np.mean(drawn, 0).T

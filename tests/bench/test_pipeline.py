@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-import bench.pipeline as subject
 from bench.config import Recipe, RunConfig
 from bench.corpora import open_corpus
 from bench.corpora.base import Corpus
@@ -17,7 +16,10 @@ from bench.metrics import au_fa_fr
 from bench.pipeline import run_chain
 from bench.records import RunRecord, load_results
 from bench.runs import RunFolder
-from bench.training import Epoch
+from bench.score import keyword_probability, predict
+from bench.stages import Data
+from bench.statistics.resampling import MEASURES
+from bench.training import Epoch, Training
 from bench.ui import Ui
 from compressors.base import Phase
 from compressors.chain import parse
@@ -56,7 +58,7 @@ class Log(Ui):
 
 @pytest.fixture(autouse=True)
 def tones(tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "open_corpus", lambda data, keyword, split, progress: tone_corpus)
+    monkeypatch.setattr("bench.pipeline.open_corpus", lambda data, keyword, split, progress: tone_corpus)
 
 
 def valid_chains() -> list[str]:
@@ -132,8 +134,8 @@ def test_an_integer_model_is_its_file(chain: str, tmp_path: Path, tone_corpus: C
     assert sum(part or 0 for part in parts) == shipped.artifact_bytes
     assert (shipped.params, shipped.macs) == (trained.params, trained.macs)
     model = folder.load_model()
-    clips = subject.Data(tone_corpus, replace(CONFIG, chain=chain, epochs=2)).clips
-    again = subject.keyword_probability(subject.predict(model, clips.features.clean, clips.test))
+    clips = Data(tone_corpus, replace(CONFIG, chain=chain, epochs=2)).clips
+    again = keyword_probability(predict(model, clips.features.clean, clips.test))
     assert np.array_equal(np.load(folder.path / "scores.npz")["test"], again)
     tuned = chain.startswith("qat")
     assert shipped.epochs == 2 + 2 * tuned
@@ -233,13 +235,13 @@ def test_a_target_ends_students_and_leaves_the_base_alone(tmp_path: Path) -> Non
 
 def test_a_full_width_student_starts_from_the_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, dict[str, torch.Tensor]] = {}
-    original = subject.Training.start
+    original = Training.start
 
-    def spy(model: torch.nn.Module, recipe: Recipe, checkpoint: Path) -> subject.Training:
+    def spy(model: torch.nn.Module, recipe: Recipe, checkpoint: Path) -> Training:
         seen[checkpoint.parent.name.split("-")[0]] = {k: v.clone() for k, v in model.state_dict().items()}
         return original(model, recipe, checkpoint)
 
-    monkeypatch.setattr(subject.Training, "start", spy)
+    monkeypatch.setattr(Training, "start", spy)
     base, _ = run_chain(replace(CONFIG, chain="sp"), tmp_path, Log())
     trained = RunFolder(tmp_path / "runs" / base.run_id).load_model().state_dict()
     assert torch.equal(seen["sp"]["gru.weight_hh_l1"], trained["gru.weight_hh_l1"])
@@ -263,7 +265,7 @@ def test_wrong_chains_and_models_are_refused_before_any_data(
     def never(data: str, keyword: str, split: str, progress: bool) -> Corpus:
         raise AssertionError("the corpus was opened")
 
-    monkeypatch.setattr(subject, "open_corpus", never)
+    monkeypatch.setattr("bench.pipeline.open_corpus", never)
     wrong_chains = ("kx", "kd:kernel=5x200", "sp:hidden=65", "sp:keep=1")
     for wrong in (*({"chain": chain} for chain in wrong_chains), {"model": "rnn"}):
         with pytest.raises(KwsError):
@@ -298,7 +300,7 @@ def test_real_recordings_ship_and_come_back(
     for name in ("start", "stop", "left", "right", "validation_list.txt", "testing_list.txt"):
         if (arabic / name).exists():
             (folder / name).symlink_to(arabic / name)
-    monkeypatch.setattr(subject, "open_corpus", open_corpus)
+    monkeypatch.setattr("bench.pipeline.open_corpus", open_corpus)
     recipe = Recipe(versions=2, batch_size=32)
     config = RunConfig(chain="qat:bits=4+ad+kd", data=str(folder), keyword="start", recipe=recipe, epochs=12)
     _, trained, shipped = run_chain(config, tmp_path / "out", Log())
@@ -307,6 +309,44 @@ def test_real_recordings_ship_and_come_back(
     assert trained.auc > 0.8
     assert shipped.auc > trained.auc - 0.05
     run = RunFolder(tmp_path / "out" / "runs" / shipped.run_id)
-    model, data = run.load_model(), subject.Data(open_corpus(config.data, "start"), config)
-    again = subject.predict(model, data.clips.features.clean, data.clips.test)
-    assert np.array_equal(np.load(run.path / "scores.npz")["test"], subject.keyword_probability(again))
+    model, data = run.load_model(), Data(open_corpus(config.data, "start"), config)
+    again = predict(model, data.clips.features.clean, data.clips.test)
+    assert np.array_equal(np.load(run.path / "scores.npz")["test"], keyword_probability(again))
+
+
+def test_repeats_have_seeds_of_their_own_and_a_fixed_teacher_is_trained_once(tmp_path: Path) -> None:
+    log = Log()
+    first = run_chain(replace(CONFIG, chain="kd", epochs=1), tmp_path, log)
+    own = run_chain(replace(CONFIG, chain="kd", epochs=1, seed=1), tmp_path, log)
+    taught = run_chain(replace(CONFIG, chain="kd", epochs=1, seed=1, teacher_seed=CONFIG.seed), tmp_path, log)
+    assert log.trained == ["B 0/1", "KD 0/1", "B 0/1", "KD 0/1", "KD 0/1"]
+    assert (taught[0].run_id, taught[0].seed) == (first[0].run_id, CONFIG.seed)
+    assert len({record.run_id for record in (*first, *own, *taught)}) == 5
+    assert (taught[1].seed, taught[1].teacher_seed) == (1, CONFIG.seed)
+
+
+def test_every_figure_of_a_row_has_an_interval_and_the_choice_a_spread(tmp_path: Path) -> None:
+    (row,) = run_chain(replace(CONFIG, chain="", epochs=2), tmp_path)
+    for prefix in ("", "validation_"):
+        for name in MEASURES:
+            low, value, high = (getattr(row, f"{prefix}{name}{end}") for end in ("_low", "", "_high"))
+            assert low <= value <= high, f"{prefix}{name}"
+    assert row.choice_checkpoints in (1, 2)
+    assert row.choice_spread >= 0
+    kept = np.load(tmp_path / "runs" / row.run_id / "scores.npz")
+    assert set(kept["test_speakers"]) == {"s10", "s11"}
+    assert not (tmp_path / "runs" / row.run_id / "epochs").exists()
+
+
+def test_scores_that_are_no_numbers_make_a_row_without_a_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "bench.measured.keyword_probability", lambda logits: np.full(len(logits), np.nan, np.float64)
+    )
+    rows = run_chain(replace(CONFIG, chain="kd", epochs=1), tmp_path)
+    assert [(row.status, row.reason) for row in rows] == [
+        ("undefined", "the model's scores of validation clips are no numbers")
+    ]
+    assert np.isnan(rows[0].auc)
+    assert np.isnan(rows[0].validation_au_fa_fr)
