@@ -225,7 +225,7 @@ def _figure(value: float, sign: str = "") -> str:
     if math.isnan(value):
         return "-"
     small = 0 < abs(value) < 0.001
-    return f"{value:{sign}.1e}" if small else f"{value:{sign}.3g}"
+    return f"{value:{sign}.1e}" if small else f"{value:{sign}.2g}"
 
 
 def _p_value(value: float) -> str:

@@ -22,7 +22,7 @@ DRAWS = 1000
 SHARES_RIGHT = ("auc", "accuracy")
 BOOTSTRAP = "speaker bootstrap t"
 # How far few errors skew the interval, in squared standard errors of the logit: (2 z^2 + 1) / 6, which is
-# Johnson's (1978) correction for a skewness of one standard error, about that of a gamma variable's logarithm.
+# Johnson's (1978) correction for a skewness of one standard error, about that of a gamma's logarithm.
 SKEW = (2 * float(norm.ppf((1 + LEVEL) / 2)) ** 2 + 1) / 6
 # The least standard error of the equal error rate, in units of the binomial one of the rarer class; half is
 # Bengio and Mariethoz's (2004), who hold the threshold fixed.
