@@ -32,12 +32,31 @@ import click
     metavar="CHANGE",
     help='Exit with 1 on a change such as "au_fa_fr>+10%" or "size_kb>+0".  Repeatable.',
 )
-def compare(tables: tuple[Path, ...], form: str, measures: tuple[str, ...], limits: tuple[str, ...]) -> None:
+@click.option(
+    "--test",
+    "labels",
+    multiple=True,
+    metavar="LABEL",
+    help="Test labels of ONE table against each other; all stands for every one.  Repeatable.",
+)
+def compare(
+    tables: tuple[Path, ...],
+    form: str,
+    measures: tuple[str, ...],
+    limits: tuple[str, ...],
+    labels: tuple[str, ...],
+) -> None:
     """Hold tables of results against the first one, label by label.
 
     Quality is only compared on the same corpus, keyword and split; cost always. With the published table
     (results/kws_hw_published.csv) the result is a ledger of MACs, parameters and sizes.
+
+    With --test, labels of one table are tested pair by pair: the difference on the same test clips, its
+    interval and p-value from a paired bootstrap by speaker, over seeds where there are several.
     """
+    if labels:
+        _test(tables, form, measures, limits, labels)
+        return
     from rich.console import Console
 
     from bench.compare.limits import exceeded, parse_limit
@@ -59,3 +78,26 @@ def compare(tables: tuple[Path, ...], form: str, measures: tuple[str, ...], limi
         click.echo(f"bench: {line}", err=True)
     if broken:
         sys.exit(1)
+
+
+def _test(
+    tables: tuple[Path, ...],
+    form: str,
+    measures: tuple[str, ...],
+    limits: tuple[str, ...],
+    labels: tuple[str, ...],
+) -> None:
+    from rich.console import Console
+
+    from bench.compare.paired import compare_labels, pairs_as_json, sheet_of_pairs
+    from bench.compare.report import as_markdown, as_rich
+
+    if len(tables) != 1 or len(measures) > 1 or limits:
+        raise click.UsageError("--test takes one table, one --measure and no --fail-if")
+    pairs = compare_labels(tables[0], labels, *measures)
+    sheets = [sheet_of_pairs(tables[0].name, pairs)]
+    if form == "table":
+        Console(highlight=False).print(as_rich(sheets))
+    else:
+        texts = {"csv": lambda: pairs.to_csv(index=False), "json": lambda: pairs_as_json(pairs)}
+        click.echo(texts[form]() if form in texts else as_markdown(sheets), nl=False)

@@ -21,6 +21,7 @@ from bench.statistics.intervals import (
 )
 from bench.statistics.resampling import draw_speakers, measures_of, sort_clips
 
+ALPHA = 0.05
 NOTHING_SHOWN = "no difference shown"
 Pair = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -167,7 +168,7 @@ def verdict(a: str, b: str, difference: float, p_value: float, *, lower_is_bette
         >>> verdict("KD", "DQ+KD", 0.002, 0.2, lower_is_better=True)
         'no difference shown'
     """
-    if math.isnan(p_value) or p_value >= 1 - LEVEL or not difference:
+    if math.isnan(p_value) or p_value >= ALPHA or not difference:
         return NOTHING_SHOWN
     return f"{a if (difference > 0) == lower_is_better else b} better"
 

@@ -1,0 +1,170 @@
+"""Labels of one table tested against each other: tables and run folders are written by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from scipy.stats import ttest_1samp
+
+from bench.cli import main
+from bench.compare.tables import compare, side
+from bench.metrics import auc
+
+SPEAKERS = np.repeat([f"s{number}" for number in range(8)], 50)
+LABELS = np.tile(np.r_[np.ones(10), np.zeros(40)], 8)
+
+
+def scores(quality: float, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return 1 / (1 + np.exp(-(rng.normal(size=400) + quality * (LABELS - 0.5))))
+
+
+def write(
+    folder: Path,
+    runs: dict[str, list[np.ndarray]],
+    columns: dict[str, list[object]] | None = None,
+    **kept: np.ndarray,
+) -> Path:
+    """A table with a row for every label and seed, and the run folders beside it."""
+    rows = []
+    for label, seeds in runs.items():
+        for seed, values in enumerate(seeds):
+            run = folder / "runs" / f"{label}-{seed}"
+            run.mkdir(parents=True)
+            arrays = {"test": values, "test_labels": LABELS, "test_speakers": SPEAKERS} | kept
+            np.savez(run / "scores.npz", **{name: array for name, array in arrays.items() if len(array)})
+            area = auc(LABELS, values)
+            row = {"run_id": run.name, "label": label, "chain": label.lower(), "status": "ok", "seed": seed}
+            row |= {"data": "tones", "corpus_hash": "c0ffee", "keyword": "left", "size_kb": 1.0, "macs": 1}
+            rows.append(row | {"au_fa_fr": 0.09 * (1 - area), "auc": area, "one_minus_auc": 1 - area})
+    path = folder / "results.csv"
+    pd.DataFrame(rows).assign(**(columns or {})).to_csv(path, index=False)
+    return path
+
+
+def bench(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["compare", *map(str, arguments)])
+
+
+def three(folder: Path) -> Path:
+    return write(folder, {"B": [scores(4, 1)], "KD": [scores(4, 2)], "BAD": [scores(1, 3)]})
+
+
+def test_a_clear_difference_is_shown_and_none_is_not(tmp_path: Path) -> None:
+    result = bench(three(tmp_path), "--test", "B", "--test", "KD", "--test", "BAD", "--format", "csv")
+    assert result.exit_code == 0, result.stderr
+    found = pd.read_csv(io.StringIO(result.stdout)).set_index(["a", "b"])
+    assert list(found["verdict"]) == ["no difference shown", "B better", "KD better"]
+    line = found.loc[("B", "BAD")]
+    assert line["difference"] == pytest.approx(line["b_mean"] - line["a_mean"])
+    assert line["low"] < line["difference"] < line["high"]
+    assert (line["clips"], line["keyword_clips"], line["speakers"], line["runs"]) == (400, 80, 8, 1)
+    # Holm: the least of three p-values counts three times.
+    assert found["p_corrected"].min() == pytest.approx(3 * found["p_value"].min())
+
+
+def test_a_higher_auc_is_better(tmp_path: Path) -> None:
+    path = three(tmp_path)
+    found = json.loads(
+        bench(path, "--test", "B", "--test", "BAD", "--measure", "auc", "--format", "json").stdout
+    )
+    assert (found[0]["measure"], found[0]["verdict"]) == ("auc", "B better")
+    assert found[0]["difference"] < 0
+
+
+def test_all_labels_in_every_format_within_80_columns(tmp_path: Path) -> None:
+    path = three(tmp_path)
+    shown = bench(path, "--test", "all").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    for text in ("B / KD", "B / BAD", "KD / BAD", "no difference shown", "corrected for 3 pairs", "one seed"):
+        assert text in " ".join(shown.split())
+    markdown = bench(path, "--test", "all", "--format", "markdown").stdout
+    assert "| A / B | B - A | 95 % interval | p | verdict |" in markdown
+    assert len(json.loads(bench(path, "--test", "all", "--format", "json").stdout)) == 3
+
+
+def test_seeds_are_paired_and_averaged(tmp_path: Path) -> None:
+    runs = {
+        "B": [scores(4, 1), scores(3, 2), scores(3.5, 3)],
+        "KD": [scores(2, 4), scores(2, 5), scores(2, 6)],
+    }
+    result = bench(write(tmp_path, runs), "--test", "all", "--format", "csv")
+    line = pd.read_csv(io.StringIO(result.stdout)).iloc[0]
+    single = [auc(LABELS, b) - auc(LABELS, k) for b, k in zip(runs["B"], runs["KD"], strict=True)]
+    assert line["runs"] == 3
+    assert line["difference"] == pytest.approx(np.mean(single))
+    # Speakers vary besides seeds, but more degrees of freedom than two count.
+    assert line["high"] - line["low"] > 0.5 * np.ptp(ttest_1samp(single, 0).confidence_interval())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--test", "B"], "two labels or more"),
+        (["--test", "B", "--test", "C"], "no label 'C' in the table; there is: B, KD, BAD"),
+        (["--test", "all", "--measure", "colour"], "no measure 'colour' to test"),
+        (["--test", "all", "--fail-if", "auc>+1"], "no --fail-if"),
+    ],
+)
+def test_bad_requests_are_refused(tmp_path: Path, arguments: list[str], words: str) -> None:
+    result = bench(three(tmp_path), *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stdout == ""
+
+
+def test_two_tables_are_refused(tmp_path: Path) -> None:
+    path = three(tmp_path)
+    result = bench(path, path, "--test", "all")
+    assert result.exit_code == 2
+    assert "--test takes one table" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ({"test_speakers": np.array([])}, "holds no test_speakers: an older version wrote it"),
+        ({"test": np.array([])}, "holds no test:"),
+    ],
+)
+def test_older_run_folders_are_refused_in_one_line(
+    tmp_path: Path, kept: dict[str, np.ndarray], words: str
+) -> None:
+    result = bench(write(tmp_path, {"B": [scores(4, 1)], "KD": [scores(3, 2)]}, **kept), "--test", "all")
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_missing_run_folders_and_unequal_seeds_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, {"B": [scores(4, 1), scores(4, 2)], "KD": [scores(3, 2)]})
+    assert "B has 0, 1 and KD has 0" in bench(path, "--test", "all").stderr
+    (tmp_path / "runs" / "KD-0" / "scores.npz").unlink()
+    assert "no scores at" in bench(path, "--test", "all").stderr
+
+
+def test_other_clips_are_refused_whatever_the_measure(tmp_path: Path) -> None:
+    columns: dict[str, list[object]] = {"keyword": ["left", "stop"]}
+    path = write(tmp_path, {"B": [scores(4, 1)], "KD": [scores(3, 2)]}, columns)
+    for measure in ("au_fa_fr", "one_minus_auc"):
+        result = bench(path, "--test", "all", "--measure", measure)
+        assert result.exit_code == 2
+        assert "B and KD are not of the same clips: keyword left and stop" in result.stderr
+    other = write(tmp_path / "moved", {"B": [scores(4, 1)], "KD": [scores(3, 2)]})
+    run = other.parent / "runs" / "KD-0" / "scores.npz"
+    np.savez(run, test=scores(3, 2), test_labels=LABELS, test_speakers=SPEAKERS[::-1])
+    assert "their scores do not line up" in bench(other, "--test", "all").stderr
+
+
+def test_tables_of_other_shares_of_the_keyword_are_not_ranked() -> None:
+    rows = pd.DataFrame({"label": ["KD"], "chain": ["kd"], "corpus_hash": ["c"], "keyword": ["left"]})
+    rows = rows.assign(au_fa_fr=1e-4, auc=0.99, one_minus_auc=0.01, clips=400, keyword_clips=40)
+    found = compare(side("A", rows), side("B", rows.assign(keyword_clips=20, au_fa_fr=5e-5))).changes
+    assert set(found["measure"]) == {"au_fa_fr", "auc", "one_minus_auc"}
+    assert set(found["verdict"]) == {"not compared"}

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from bench.metrics import accuracy, auc
+from bench.statistics.paired import holm, paired_difference, paired_difference_over_repeats, verdict
+
+SPEAKERS = np.repeat(np.arange(6), 40)
+LABELS = np.tile(np.r_[np.ones(10, int), np.zeros(30, int)], 6)
+
+
+def scores(quality: float, seed: int) -> np.ndarray:
+    return 1 / (1 + np.exp(-(np.random.default_rng(seed).normal(size=240) + quality * (LABELS - 0.5))))
+
+
+def test_of_equal_speakers_it_is_the_t_test_of_their_means() -> None:
+    """The accuracy is a mean: its paired bootstrap by speaker must be SciPy's test over speakers."""
+    a, b = scores(3, 0), scores(2, 1)
+    found = paired_difference(LABELS, a, b, SPEAKERS, "accuracy", draws=20_000)
+    each = [
+        accuracy(LABELS[one], b[one]) - accuracy(LABELS[one], a[one])
+        for one in (s == SPEAKERS for s in range(6))
+    ]
+    expected = ttest_1samp(each, 0)
+    assert found.difference == pytest.approx(np.mean(each))
+    assert found.p_value == pytest.approx(expected.pvalue, rel=0.1)
+    low, high = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.002)
+
+
+def test_the_difference_is_of_the_figures_and_turns_with_the_order() -> None:
+    a, b = scores(3, 0), scores(2, 1)
+    there = paired_difference(LABELS, a, b, SPEAKERS, "auc")
+    back = paired_difference(LABELS, b, a, SPEAKERS, "auc")
+    assert there.difference == pytest.approx(auc(LABELS, b) - auc(LABELS, a))
+    assert (back.difference, back.low, back.high) == pytest.approx(
+        (-there.difference, -there.high, -there.low)
+    )
+    assert there.p_value == pytest.approx(back.p_value)
+
+
+def test_equal_scores_do_not_differ_and_perfect_ones_may() -> None:
+    a = scores(3, 0)
+    same = paired_difference(LABELS, a, a, SPEAKERS)
+    assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    perfect = paired_difference(LABELS, 0.1 + 0.8 * LABELS, 0.2 + 0.7 * LABELS, SPEAKERS)
+    assert (perfect.difference, perfect.p_value) == (0, 1)
+    assert perfect.high == -perfect.low == pytest.approx(1 - 0.05 ** (1 / 60))
+
+
+def test_one_difference_everywhere_is_not_certain() -> None:
+    """Each speaker has one of ten keyword clips wrong: no spread, and yet six clips are not the world."""
+    worse = 0.1 + 0.8 * LABELS
+    worse[::40] = 0.0
+    found = paired_difference(LABELS, 0.1 + 0.8 * LABELS, worse, SPEAKERS, "frr_at_far_1pct")
+    assert found.difference == pytest.approx(0.1)
+    assert found.low > 0 or found.high > 0.1
+    assert 0 < found.p_value < 0.1
+
+
+def test_seeds_add_to_the_doubt() -> None:
+    a, b = scores(3, 0), scores(2, 1)
+    one = paired_difference(LABELS, a, b, SPEAKERS)
+    again = paired_difference_over_repeats(LABELS, [(a, b)] * 3, SPEAKERS)
+    assert again.difference == pytest.approx(one.difference)
+    assert again.p_value == pytest.approx(one.p_value)
+    shaky = [(a, b), (a, a), (b, a), (a, b)]
+    single = [auc(LABELS, x) - auc(LABELS, y) for x, y in shaky]
+    over = paired_difference_over_repeats(LABELS, shaky, SPEAKERS)
+    assert over.difference == pytest.approx(np.mean(single))
+    assert over.p_value > ttest_1samp(single, 0).pvalue * 0.5
+    assert over.high - over.low > one.high - one.low
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "speakers", "reason"),
+    [
+        (np.zeros(240, int), scores(1, 0), SPEAKERS, "one class only"),
+        (LABELS, np.full(240, np.nan), SPEAKERS, "scores that are no numbers"),
+        (LABELS, scores(1, 0), np.zeros(240), "clips of one speaker only"),
+    ],
+)
+def test_what_cannot_be_known_is_no_number(
+    labels: np.ndarray, values: np.ndarray, speakers: np.ndarray, reason: str
+) -> None:
+    found = paired_difference(labels, scores(2, 1), values, speakers)
+    assert math.isnan(found.difference)
+    assert math.isnan(found.p_value)
+    assert found.reason == reason
+    assert verdict("A", "B", found.difference, found.p_value, lower_is_better=True) == "no difference shown"
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.02, 0.03, 0.5]) == pytest.approx([0.04, 0.06, 0.06, 0.5])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+    with_none = holm([0.02, math.nan, 0.01])
+    assert with_none[::2] == pytest.approx([0.02, 0.02])
+    assert math.isnan(with_none[1])
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_value", "lower", "expected"),
+    [
+        (0.1, 0.01, True, "A better"),
+        (-0.1, 0.01, True, "B better"),
+        (0.1, 0.01, False, "B better"),
+        (0.1, 0.05, True, "no difference shown"),
+        (0.0, 0.0, True, "no difference shown"),
+    ],
+)
+def test_verdicts(difference: float, p_value: float, lower: bool, expected: str) -> None:
+    assert verdict("A", "B", difference, p_value, lower_is_better=lower) == expected
