@@ -81,11 +81,21 @@ def family_figure(table: pd.DataFrame, family: str) -> Figure:
         unused.remove()
     _scale(panels[0], pd.concat([clean, rows]))
     first = table.iloc[0]
-    figure.suptitle(f"{first['data']}, keyword {first['keyword']!r}", x=0.01, ha="left", fontsize=10)
     figure.supxlabel(LABELS[family], fontsize=10)
     figure.supylabel("1 - AUC on test, lower is better", fontsize=10)
     handles, texts = panels[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside upper right", ncols=LEGEND_COLUMNS, frameon=False, fontsize=9)
+    # Title and legend in one: two things outside the panels would be laid over each other.
+    figure.legend(
+        handles,
+        texts,
+        title=f"{first['data']}, keyword {first['keyword']!r}",
+        title_fontsize=10,
+        alignment="left",
+        loc="outside upper left",
+        ncols=LEGEND_COLUMNS,
+        frameon=False,
+        fontsize=9,
+    )
     return figure
 
 

@@ -44,7 +44,10 @@ def summary(table: pd.DataFrame) -> list[str]:
         of_base = None if base in (None, name) else ratios[ratios["name"] == base]
         parts = [_compared(family, own, of_base) for family in dict.fromkeys(own["family"])]
         lines.append(f"{name}: {'; '.join(parts)}")
-    said = "1-AUC grows by this factor over the model's own clean one (geometric mean of a family)"
+    said = (
+        "1-AUC grows by this factor over the model's own clean one (geometric mean of a family; it ends at "
+        "0.5, so a model that is poor when clean has less room)"
+    )
     if not bases:
         lines.append("no base among the runs: give it too, to see its factors beside these")
     return [said + (", the base's in brackets:" if bases else ":"), *lines] if lines else []
