@@ -139,3 +139,14 @@ def test_exit_statuses(tone_folder: Path) -> None:
     assert (status, output.splitlines()[-1]) == (1, "leaks found")
     assert "29 clips stand in two splits themselves" in output
     assert "speakers in train | validation+test: s00, s01, " in output
+
+
+def test_clips_without_sound_are_no_copies_of_each_other(tone_corpus: Corpus) -> None:
+    hiss = np.random.default_rng(0).integers(-30, 31, 16_000).astype(np.int16)
+    names = ("start/zero.wav", "start/hiss.wav", "start/zero_test.wav", "start/hiss_test.wav")
+    waves = (np.zeros(16_000, np.int16), hiss) * 2
+    corpus = with_clips(tone_corpus, list(zip(names, waves, strict=True)))
+    corpus.clips.loc[corpus.clips["source"].isin(names[:2]), ["split", "speaker"]] = ["train", "s00"]
+    leaks = find_leaks(corpus)
+    assert not leaks.found
+    assert leaks.silent == names
