@@ -67,7 +67,7 @@ def family_figure(table: pd.DataFrame, family: str) -> Figure:
     across = min(2, len(kinds))
     down = math.ceil(len(kinds) / across)
     names = list(dict.fromkeys(table["name"]))
-    height = (HEIGHT_INCHES if down == 1 else down * PANEL_INCHES) + 0.2 * math.ceil(
+    height = (HEIGHT_INCHES if down == 1 else down * PANEL_INCHES) + 0.2 * (1 + math.ceil(
         len(names) / LEGEND_COLUMNS
     )
     figure = Figure((SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
