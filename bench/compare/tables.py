@@ -19,7 +19,7 @@ from bench.records import load_results
 Rows = tuple[Mapping[str, Any], ...]
 # What a row is of, besides its chain. Only rows that agree in all of it are averaged.
 IDENTITY = ("data", "corpus_hash", "split", "keyword", "model", "recipe", "max_epochs", "versions")
-QUALITY = re.compile(r"(validation_)?(au_fa_fr|auc|one_minus_auc|eer|frr_at_far_\w+|accuracy)")
+QUALITY = re.compile(r"(validation_)?(au_fa_fr|auc|one_minus_auc|eer|frr_at_far_\d+pct|accuracy)")
 COST = ("macs", "macs_per_s", "params", "size_kb", "theoretical_kb", "latency_ms")
 EFFORT = ("epochs", "best_epoch", "epochs_to_target", "train_seconds")
 # Times of the same model differ from one measurement to the next.

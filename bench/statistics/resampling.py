@@ -5,7 +5,7 @@ Shape letters: N clips, S speakers, D draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,30 +15,41 @@ import numpy.typing as npt
 from bench.metrics import Floats
 
 Ints = npt.NDArray[np.int64]
-# Clip weights held in memory at once: a resample of a large corpus is long.
+# Counts held in memory at once.
 BLOCK = 2_000_000
+MEASURES = ("au_fa_fr", "auc", "one_minus_auc", "eer", "frr_at_far_1pct", "frr_at_far_01pct", "accuracy")
 FARS = {"frr_at_far_1pct": 0.01, "frr_at_far_01pct": 0.001}
 
 
 @dataclass(frozen=True, eq=False)
 class SortedClips:
-    """Clips in ascending order of score, ready for any number of resamples.
+    """Clips in ascending order of score, as counts a speaker: ready for any number of resamples.
+
+    A threshold only matters beside a keyword clip. Clips of other words between two of those are one
+    step: that leaves every figure as it is, and most of the work undone. P, the number of steps, is at most
+    twice that of keyword clips and three.
 
     Attributes:
-        keyword: Whether a clip is of the keyword, shape (N,).
-        correct: Whether it stands on the right side of one half, shape (N,).
-        speaker: Number of the clip's speaker, shape (N,).
-        ends: The last clip of every run of equal scores: where a threshold makes a difference.
-        reached: How many of ``ends`` lie below a threshold of 1.
-        speakers: S.
+        hits: Keyword clips in each step, by speaker, shape (P, S).
+        others: Other clips in each step, by speaker, shape (P, S).
+        right: Clips on the right side of one half, by speaker, shape (S,).
+        reached: How many steps lie below a threshold of 1.
     """
 
-    keyword: npt.NDArray[np.bool_]
-    correct: npt.NDArray[np.bool_]
-    speaker: Ints
-    ends: Ints
+    hits: Floats
+    others: Floats
+    right: Floats
     reached: int
-    speakers: int
+
+    @property
+    def keyword_clips(self) -> Floats:
+        """Keyword clips, by speaker, shape (S,)."""
+        return np.asarray(self.hits.sum(axis=0))
+
+    @property
+    def other_clips(self) -> Floats:
+        """Clips of other words, by speaker, shape (S,)."""
+        return np.asarray(self.others.sum(axis=0))
 
 
 class Draws(NamedTuple):
@@ -73,16 +84,28 @@ def sort_clips(labels: npt.ArrayLike, scores: npt.ArrayLike, speakers: npt.Array
         raise ValueError("labels must be 0 or 1, and scores numbers")
     names, number = np.unique(who, return_inverse=True)
     order = np.argsort(values, kind="stable")
-    values, keyword = values[order], truth[order] == 1
-    ends = np.flatnonzero(np.append(values[1:] != values[:-1], True))
-    return SortedClips(
-        keyword=keyword,
-        correct=(values >= 0.5) == keyword,
-        speaker=number[order].astype(np.int64),
-        ends=ends,
-        reached=int(np.searchsorted(values[ends], 1.0)),
-        speakers=len(names),
-    )
+    values, keyword, number = values[order], truth[order] == 1, number[order]
+    step, reached = _steps(values, keyword)
+    shape = (int(step[-1]) + 1, len(names))
+    place = step * shape[1] + number
+
+    def table(chosen: npt.NDArray[np.bool_]) -> Floats:
+        return np.bincount(place[chosen], minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
+
+    right = np.bincount(number[(values >= 0.5) == keyword], minlength=len(names)).astype(np.float64)
+    return SortedClips(table(keyword), table(~keyword), right, reached)
+
+
+def _steps(values: Floats, keyword: npt.NDArray[np.bool_]) -> tuple[Ints, int]:
+    """The step that each of the sorted clips belongs to, and how many steps lie below 1."""
+    starts = np.append(True, values[1:] != values[:-1])
+    run = np.cumsum(starts) - 1
+    mixed = np.bincount(run, weights=keyword) > 0
+    first = values[starts]
+    # A run of equal scores begins a step unless it and the one before are of other words alone.
+    begins = np.append(True, mixed[1:] | mixed[:-1] | ((first[1:] >= 1) != (first[:-1] >= 1)))
+    step = np.cumsum(begins) - 1
+    return step[run].astype(np.int64), int(np.unique(step[first < 1]).size)
 
 
 def draw_speakers(speakers: int, draws: int, rng: np.random.Generator) -> Draws:
@@ -92,56 +115,63 @@ def draw_speakers(speakers: int, draws: int, rng: np.random.Generator) -> Draws:
     return Draws(counts.astype(np.int64), times.astype(np.int64))
 
 
-def measures_of(clips: SortedClips, counts: Ints) -> dict[str, Floats]:
-    """Every quality figure of ``bench.metrics.Quality`` for every resample.
+def measures_of(clips: SortedClips, counts: Ints, names: Collection[str] = MEASURES) -> dict[str, Floats]:
+    """Quality figures, as ``bench.metrics.Quality`` names them, for every resample.
 
     Args:
         clips: The clips of S speakers.
         counts: How often each speaker counts, shape (D, S).
+        names: The figures wanted, of ``MEASURES``.
 
     Returns:
         Arrays of shape (D,) by name; NaN where a resample lacks a class that the measure needs.
     """
-    rows = max(1, BLOCK // len(clips.keyword))
-    blocks = [_block(clips, counts[start : start + rows]) for start in range(0, len(counts), rows)]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    rows = max(1, BLOCK // len(clips.hits))
+    blocks = [_block(clips, counts[start : start + rows], names) for start in range(0, len(counts), rows)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in names}
 
 
-def _block(clips: SortedClips, counts: Ints) -> dict[str, Floats]:
-    weights = counts[:, clips.speaker].astype(np.float64)
-    hits = _steps(weights * clips.keyword, clips.ends)
-    others = _steps(weights * ~clips.keyword, clips.ends)
+def _block(clips: SortedClips, counts: Ints, names: Collection[str]) -> dict[str, Floats]:
+    weights = counts.astype(np.float64)
+    hits, others = (_below(weights, table) for table in (clips.hits, clips.others))
     positives, negatives = hits[:, -1], others[:, -1]
     alarms = negatives[:, None] - others
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = dict(_curve_measures(alarms, hits, positives, negatives, clips.reached))
+        found = dict(_areas(alarms, hits, positives, negatives, clips.reached))
+        if {"eer", *FARS} & set(names):
+            found |= _rates(alarms, hits, positives, negatives)
         for values in found.values():
             values[(positives == 0) | (negatives == 0)] = np.nan
-        found["accuracy"] = (weights @ clips.correct) / weights.sum(axis=1)
+        found["accuracy"] = (weights @ clips.right) / (positives + negatives)
     return found
 
 
-def _steps(weights: Floats, ends: Ints) -> Floats:
-    """Weight below every threshold, shape (D, thresholds)."""
-    return np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights, axis=1)[:, ends]], axis=1)
+def _below(weights: Floats, table: Floats) -> Floats:
+    """Clips below every threshold, as often as their speakers count, shape (D, P + 1)."""
+    return np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights @ table.T, axis=1)], axis=1)
 
 
-def _curve_measures(
+def _areas(
     alarms: Floats, misses: Floats, positives: Floats, negatives: Floats, reached: int
 ) -> Iterator[tuple[str, Floats]]:
-    """Measures of the curves, as ``bench.metrics`` defines them; counts of shape (D, thresholds)."""
+    """Areas under the curves, as ``bench.metrics`` defines them; counts of shape (D, thresholds)."""
     slices = (alarms[:, :-1] - alarms[:, 1:]) * (misses[:, :-1] + misses[:, 1:]) / 2
     yield "au_fa_fr", slices[:, :reached].sum(axis=1) / (positives + negatives) ** 2
     area = slices.sum(axis=1) / (positives * negatives)
     yield "auc", 1.0 - area
     yield "one_minus_auc", area
+
+
+def _rates(alarms: Floats, misses: Floats, positives: Floats, negatives: Floats) -> dict[str, Floats]:
+    """Single points of the curves, as ``bench.metrics`` defines them."""
     rows = np.arange(len(alarms))
     alarm, miss = alarms / negatives[:, None], misses / positives[:, None]
     after = np.argmax(alarm <= miss, axis=1)
     before = np.maximum(after - 1, 0)
     start, end = alarm[rows, before], alarm[rows, after]
     gap_before, gap_after = start - miss[rows, before], end - miss[rows, after]
-    yield "eer", start + gap_before / (gap_before - gap_after) * (end - start)
+    found = {"eer": start + gap_before / (gap_before - gap_after) * (end - start)}
     for name, far in FARS.items():
         # Misses rise along the curve: the first threshold that is allowed has the fewest.
-        yield name, miss[rows, np.argmax(alarms <= far * negatives[:, None], axis=1)]
+        found[name] = miss[rows, np.argmax(alarms <= far * negatives[:, None], axis=1)]
+    return found

@@ -1,0 +1,176 @@
+"""Whether two models differ: both are scored on the same clips, and speakers are drawn for both at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+from bench.metrics import Floats
+from bench.statistics.intervals import (
+    DRAWS,
+    LEVEL,
+    effective_speakers,
+    no_error_bound,
+    smallest_class,
+    standard_error,
+)
+from bench.statistics.resampling import draw_speakers, measures_of, sort_clips
+
+NOTHING_SHOWN = "no difference shown"
+Pair = tuple[npt.ArrayLike, npt.ArrayLike]
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much higher B's figure is than A's.
+
+    Attributes:
+        difference: B - A, averaged over repeats; NaN where the measure is undefined.
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
+        p_value: Of no difference at all, two-sided.
+        reason: Why nothing can be said, else empty.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    reason: str = ""
+
+
+def paired_difference(
+    labels: npt.ArrayLike,
+    scores_a: npt.ArrayLike,
+    scores_b: npt.ArrayLike,
+    speakers: npt.ArrayLike,
+    measure: str = "one_minus_auc",
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> PairedDifference:
+    """The difference of two models on the same clips; see ``paired_difference_over_repeats``.
+
+    Example:
+        >>> labels, speakers = [0, 1, 0, 1] * 20, list("aabbccdd") * 10
+        >>> paired_difference(labels, [0.1, 0.9, 0.2, 0.8] * 20, [0.1, 0.9, 0.2, 0.8] * 20, speakers)
+        PairedDifference(difference=0.0, low=0.0, high=0.0, p_value=1.0, reason='')
+    """
+    pairs = [(scores_a, scores_b)]
+    return paired_difference_over_repeats(labels, pairs, speakers, measure, draws=draws, seed=seed)
+
+
+def paired_difference_over_repeats(
+    labels: npt.ArrayLike,
+    pairs: Sequence[Pair],
+    speakers: npt.ArrayLike,
+    measure: str = "one_minus_auc",
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> PairedDifference:
+    """The mean difference of two recipes, each trained with several seeds, on the same clips.
+
+    For new speakers and new seeds. The variance is the sum of two: that of the mean over seeds when speakers
+    are drawn with replacement, the same ones for all models (a paired bootstrap by speaker), and that of
+    the differences of single seeds over their number. What speakers and seeds do together is in both, so the
+    sum is on the safe side (Owen 2007, on resampling two crossed factors). The interval and the p-value are
+    Student's t, its degrees of freedom Satterthwaite's (1946): with one seed, speakers less one.
+
+    Args:
+        labels: 1 for the keyword, 0 for all else, shape (N,).
+        pairs: Scores of A and of B for each seed, each of shape (N,).
+        speakers: Who speaks, shape (N,).
+        measure: One of ``bench.statistics.resampling.MEASURES``.
+        draws: Resamples.
+        seed: Of the draws.
+
+    Returns:
+        The difference; NaN, with the reason, where one class is missing, scores are not numbers, or there
+        are clips of one speaker only.
+
+    Raises:
+        ValueError: No pairs, shapes differ, or a label is neither 0 nor 1.
+        KeyError: No such measure.
+    """
+    if not pairs:
+        raise ValueError("no scores to compare")
+    scores = [np.asarray(one, dtype=np.float64) for pair in pairs for one in pair]
+    if any(np.isnan(one).any() for one in scores):
+        return _nothing("scores that are no numbers")
+    sorted_ = [sort_clips(labels, one, speakers) for one in scores]
+    first = sorted_[0]
+    resamples = draw_speakers(len(first.right), draws, np.random.default_rng(seed))
+    counts = np.concatenate([np.ones((1, len(first.right)), np.int64), resamples.counts])
+    figures = np.stack([measures_of(one, counts, (measure,))[measure] for one in sorted_])
+    differences = figures[1::2] - figures[::2]
+    single: Floats = differences[:, 0]
+    effective = effective_speakers(first, measure)
+    if np.isnan(single).any() or effective <= 1 + 1e-9:
+        return _nothing("one class only" if np.isnan(single).any() else "clips of one speaker only")
+    if all(np.array_equal(a, b) for a, b in zip(scores[::2], scores[1::2], strict=True)):
+        return PairedDifference(0.0, 0.0, 0.0, 1.0)
+    error = standard_error(differences[:, 1:].mean(axis=0), resamples.times, effective)
+    return _tested(single, error, effective - 1, smallest_class(first, measure))
+
+
+def _tested(single: Floats, error: float, freedom: float, clips: int) -> PairedDifference:
+    """The t test of a mean over seeds, given its standard error over speakers."""
+    if math.isnan(error):
+        return _nothing("too few draws with clips of both classes")
+    mean, runs = float(single.mean()), len(single)
+    if error < 1e-12:
+        # No speaker differs from another. If every clip that tells A and B apart speaks for the same one,
+        # their share has at least this error (McNemar 1947); if none does, what is unseen is bounded.
+        error = math.sqrt(abs(mean) / clips)
+    of_speakers = error**2
+    of_seeds = float(single.var(ddof=1)) / runs if runs > 1 else 0.0
+    variance = of_speakers + of_seeds
+    if variance < 1e-24:
+        bound = no_error_bound(clips)
+        return PairedDifference(mean, -bound, bound, 1.0)
+    shares = of_speakers**2 / freedom + (of_seeds**2 / (runs - 1) if runs > 1 else 0.0)
+    degrees, spread = variance**2 / shares, math.sqrt(variance)
+    half = float(student.ppf((1 + LEVEL) / 2, degrees)) * spread
+    p_value = float(2 * student.sf(abs(mean) / spread, degrees))
+    return PairedDifference(mean, max(mean - half, -1.0), min(mean + half, 1.0), p_value)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number, so that 5 % is the chance of any false difference (Holm 1979).
+
+    NaN stays NaN and is not counted.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    known = sorted((value, place) for place, value in enumerate(p_values) if not math.isnan(value))
+    corrected, highest = [math.nan] * len(p_values), 0.0
+    for rank, (value, place) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * value))
+        corrected[place] = highest
+    return corrected
+
+
+def verdict(a: str, b: str, difference: float, p_value: float, *, lower_is_better: bool) -> str:
+    """Which one is better, at 5 %; says so where that is not shown.
+
+    Example:
+        >>> verdict("KD", "DQ+KD", 0.002, 0.01, lower_is_better=True)
+        'KD better'
+        >>> verdict("KD", "DQ+KD", 0.002, 0.2, lower_is_better=True)
+        'no difference shown'
+    """
+    if math.isnan(p_value) or p_value >= 1 - LEVEL or not difference:
+        return NOTHING_SHOWN
+    return f"{a if (difference > 0) == lower_is_better else b} better"
+
+
+def _nothing(reason: str) -> PairedDifference:
+    return PairedDifference(math.nan, math.nan, math.nan, math.nan, reason)
