@@ -19,7 +19,7 @@ from bench.figures.files import save_figure
 from bench.figures.plots import DOTS_PER_INCH, SIZE_INCHES
 from bench.stress.conditions import FAMILIES, NEUTRAL
 
-HEIGHT_INCHES, PANEL_INCHES = 3.2, 2.6
+HEIGHT_INCHES, PANEL_INCHES, LINE_INCHES = 3.2, 2.6, 0.2
 LABELS = {
     "snr": "signal-to-noise ratio (dB)",
     "reverberation": "RT60 (s)",
@@ -67,9 +67,8 @@ def family_figure(table: pd.DataFrame, family: str) -> Figure:
     across = min(2, len(kinds))
     down = math.ceil(len(kinds) / across)
     names = list(dict.fromkeys(table["name"]))
-    height = (HEIGHT_INCHES if down == 1 else down * PANEL_INCHES) + 0.2 * (1 + math.ceil(
-        len(names) / LEGEND_COLUMNS
-    )
+    legend_lines = 1 + math.ceil(len(names) / LEGEND_COLUMNS)
+    height = (HEIGHT_INCHES if down == 1 else down * PANEL_INCHES) + LINE_INCHES * legend_lines
     figure = Figure((SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()

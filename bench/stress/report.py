@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
+
+from bench.report import plain_table
 
 # Beside the conditions' names, in 80 columns.
 MODELS_A_TABLE = 3
@@ -76,14 +77,7 @@ def _mean(ratios: pd.Series[float]) -> float:
 
 
 def _table(table: pd.DataFrame, names: Sequence[str], title: str, caption: str) -> Table:
-    shown = Table(
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    shown = plain_table(title, caption)
     shown.add_column("condition", no_wrap=True)
     for name in names:
         shown.add_column(name, justify="right", overflow="fold")
