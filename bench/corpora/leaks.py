@@ -152,12 +152,12 @@ def best_matches(first: npt.NDArray[np.float16], second: npt.NDArray[np.float16]
     best, where = np.full(len(second), -1.0, np.float32), np.zeros(len(second), np.int64)
     height, width = TILE_CLIPS
     for left in range(0, len(second), width):
-        columns = second[left : left + width].astype(np.float32).T
+        heard = second[left : left + width].astype(np.float32)
         part, at = best[left : left + width], where[left : left + width]  # views: filled in place
         for top in range(0, len(first), height):
-            products = first[top : top + height].astype(np.float32) @ columns
-            row = products.argmax(axis=0)
-            value = products[row, np.arange(len(row))]
+            products = heard @ first[top : top + height].astype(np.float32).T
+            row = products.argmax(axis=1)
+            value = products[np.arange(len(row)), row]
             at[value > part] = row[value > part] + top
             np.maximum(part, value, out=part)
     return best, where

@@ -19,7 +19,7 @@ from bench.figures.files import save_figure
 from bench.figures.plots import DOTS_PER_INCH, SIZE_INCHES
 from bench.stress.conditions import FAMILIES, NEUTRAL
 
-HEIGHT_INCHES, PANEL_INCHES = 3.2, 2.6
+HEIGHT_INCHES, PANEL_INCHES, LINE_INCHES = 3.2, 2.6, 0.2
 LABELS = {
     "snr": "signal-to-noise ratio (dB)",
     "reverberation": "RT60 (s)",
@@ -67,9 +67,8 @@ def family_figure(table: pd.DataFrame, family: str) -> Figure:
     across = min(2, len(kinds))
     down = math.ceil(len(kinds) / across)
     names = list(dict.fromkeys(table["name"]))
-    height = (HEIGHT_INCHES if down == 1 else down * PANEL_INCHES) + 0.2 * math.ceil(
-        len(names) / LEGEND_COLUMNS
-    )
+    legend_lines = 1 + math.ceil(len(names) / LEGEND_COLUMNS)
+    height = (HEIGHT_INCHES if down == 1 else down * PANEL_INCHES) + LINE_INCHES * legend_lines
     figure = Figure((SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
@@ -81,11 +80,21 @@ def family_figure(table: pd.DataFrame, family: str) -> Figure:
         unused.remove()
     _scale(panels[0], pd.concat([clean, rows]))
     first = table.iloc[0]
-    figure.suptitle(f"{first['data']}, keyword {first['keyword']!r}", x=0.01, ha="left", fontsize=10)
     figure.supxlabel(LABELS[family], fontsize=10)
     figure.supylabel("1 - AUC on test, lower is better", fontsize=10)
     handles, texts = panels[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside upper right", ncols=LEGEND_COLUMNS, frameon=False, fontsize=9)
+    # Title and legend in one: two things outside the panels would be laid over each other.
+    figure.legend(
+        handles,
+        texts,
+        title=f"{first['data']}, keyword {first['keyword']!r}",
+        title_fontsize=10,
+        alignment="left",
+        loc="outside upper left",
+        ncols=LEGEND_COLUMNS,
+        frameon=False,
+        fontsize=9,
+    )
     return figure
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
+
+from bench.report import plain_table
 
 # Beside the conditions' names, in 80 columns.
 MODELS_A_TABLE = 3
@@ -44,7 +45,10 @@ def summary(table: pd.DataFrame) -> list[str]:
         of_base = None if base in (None, name) else ratios[ratios["name"] == base]
         parts = [_compared(family, own, of_base) for family in dict.fromkeys(own["family"])]
         lines.append(f"{name}: {'; '.join(parts)}")
-    said = "1-AUC grows by this factor over the model's own clean one (geometric mean of a family)"
+    said = (
+        "1-AUC grows by this factor over the model's own clean one (geometric mean of a family; it ends at "
+        "0.5, so a model that is poor when clean has less room)"
+    )
     if not bases:
         lines.append("no base among the runs: give it too, to see its factors beside these")
     return [said + (", the base's in brackets:" if bases else ":"), *lines] if lines else []
@@ -73,14 +77,7 @@ def _mean(ratios: pd.Series[float]) -> float:
 
 
 def _table(table: pd.DataFrame, names: Sequence[str], title: str, caption: str) -> Table:
-    shown = Table(
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    shown = plain_table(title, caption)
     shown.add_column("condition", no_wrap=True)
     for name in names:
         shown.add_column(name, justify="right", overflow="fold")

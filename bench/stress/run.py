@@ -78,7 +78,7 @@ def run_folders(table: Path, labels: Sequence[str]) -> list[Path]:
 
 
 def open_runs(paths: Sequence[Path]) -> list[Tried]:
-    """Runs of one corpus, split and keyword, in the order given, each once.
+    """Runs of one corpus, split and keyword, each once, in the order given but for the base, which is first.
 
     Raises:
         ResultsError: A folder holds no finished run, or runs do not belong together.
@@ -97,7 +97,8 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
                     "give runs of one corpus and one keyword"
                 )
         found.setdefault(record.run_id, (record, run.path, model))
-    labels = [record.label for record, _, _ in found.values()]
+    ordered = sorted(found.values(), key=lambda entry: entry[0].chain != "")
+    labels = [record.label for record, _, _ in ordered]
     return [
         Tried(
             record.label if labels.count(record.label) == 1 else f"{record.label} ({record.run_id[-4:]})",
@@ -106,7 +107,7 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
             model,
             1 if parse(record.chain, family(record.model).default).converts else EVAL_BATCH,
         )
-        for record, path, model in found.values()
+        for record, path, model in ordered
     ]
 
 
