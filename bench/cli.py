@@ -12,6 +12,7 @@ from bench.commands.compare import compare
 from bench.commands.data import data
 from bench.commands.figures import figures
 from bench.commands.list_ import list_
+from bench.commands.operate import operate
 from bench.commands.run import run
 from bench.commands.stream import stream
 from bench.commands.stress import stress
@@ -52,5 +53,5 @@ def main() -> None:
     """
 
 
-for command in (run, list_, data, compare, figures, stream, stress, cache):
+for command in (run, list_, data, compare, figures, stream, operate, stress, cache):
     main.add_command(command)
