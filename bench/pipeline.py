@@ -103,7 +103,7 @@ def check(config: RunConfig) -> Chain:
     chain = parse(config.chain, default)
     # What only shows in a built model: widths to cut, a kernel longer than a clip.
     with torch.random.fork_rng(devices=[]):
-        student = chain.prepare(build(chain.student(default)))
+        student = chain.surgery(chain.prepare(build(chain.student(default))))
     predict(student, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
     return chain
 
@@ -239,8 +239,8 @@ def _train(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui)
     teacher = _teacher(base, config, data) if chain.needs_teacher() else None
     torch.manual_seed(seed_from("model", config.seed))
     model = build(chain.student(spec))
-    if config.recipe.warm_start and chain.parts and model.spec == spec:
-        model.load_state_dict(base.load_model().state_dict())
+    if config.recipe.warm_start and chain.parts:
+        model.start_from(base.load_model())
     training = Training.start(chain.prepare(model), config.recipe, stage.run.checkpoint)
     ui.started(chain.label, config.max_epochs, len(training.history))
     train(
