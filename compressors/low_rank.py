@@ -28,7 +28,8 @@ class LowRank(Compressor):
     Accurate, Stable and Tiny Kilobyte Sized Gated Recurrent Neural Network", 2018.
 
     Attributes:
-        rank: Rank of all matrices: a whole number, or below 1 a share of the GRU's width.
+        rank: Rank of all matrices: a whole number, or below 1 a share of the GRU's width. Open: a quarter,
+            and with ``sp``, which cuts that width to a quarter, a sixteenth.
         input: Rank of those that read the layer below; 0 keeps them whole, open: ``rank``.
         recurrent: Rank of those that read the state; 0 keeps them whole, open: ``rank``.
     """
@@ -37,17 +38,17 @@ class LowRank(Compressor):
     summary: ClassVar[str] = "low rank: GRU matrices as products of two thin ones"
     phase: ClassVar[Phase] = Phase.SURGERY
 
-    rank: float = 0.25
+    rank: float | None = None
     input: float | None = None
     recurrent: float | None = None
 
     def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
-        """Refuses what would quantize whole matrices only."""
+        """Settles the rank; refuses what would quantize whole matrices only."""
         for token in sorted(tokens & WHOLE_ONLY):
             raise ChainError(
                 f"{token} quantizes whole GRU matrices and lr leaves none; use dq after lr, or {token} alone"
             )
-        return self
+        return replace(self, rank=1 / 16 if "sp" in tokens else 0.25) if self.rank is None else self
 
     def student(self, spec: ModelSpec) -> ModelSpec:
         """The same widths, with factors.
@@ -57,6 +58,7 @@ class LowRank(Compressor):
         """
         if not isinstance(spec, CrnnSpec):
             raise ChainError(f"lr: {type(spec).__name__} has no GRU that can be factored; crnn has")
+        assert self.rank is not None
         reads, recurs = (self.rank if own is None else own for own in (self.input, self.recurrent))
         ranks = (_rank("input", reads, spec.hidden), _rank("recurrent", recurs, spec.hidden))
         if not any(ranks):

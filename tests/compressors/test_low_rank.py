@@ -21,6 +21,7 @@ def built(chain_text: str) -> KwsModel:
     ("text", "ranks", "hidden"),
     [
         ("lr", (16, 16), 64),
+        ("lr+sp", (4, 4), 64),
         ("lr:rank=4", (4, 4), 64),
         ("lr:input=0,recurrent=0.125", (0, 8), 64),
         ("lr+ad+kd:hidden=8", (2, 2), 8),
@@ -56,7 +57,7 @@ def test_quantizers_of_whole_matrices_are_refused() -> None:
 
 def test_a_cut_below_the_rank_is_refused() -> None:
     with pytest.raises(ModelError, match="input_rank=16 makes the GRU no smaller"):
-        built("lr+sp:hidden=16")
+        built("lr:rank=16+sp")
 
 
 def test_pruned_factors_equal_masked_ones() -> None:
