@@ -14,6 +14,7 @@ from bench.commands.figures import figures
 from bench.commands.list_ import list_
 from bench.commands.run import run
 from bench.commands.stream import stream
+from bench.commands.stress import stress
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -51,5 +52,5 @@ def main() -> None:
     """
 
 
-for command in (run, list_, data, compare, figures, stream, cache):
+for command in (run, list_, data, compare, figures, stream, stress, cache):
     main.add_command(command)

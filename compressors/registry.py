@@ -20,6 +20,7 @@ _OWN = (
     "compressors.low_rank",
     "compressors.structured_prune",
     "compressors.dynamic_quant",
+    "compressors.quantized",
 )
 
 

@@ -123,6 +123,10 @@ class KwsModel(nn.Module, abc.ABC):
         if isinstance(trained, KwsModel) and self.spec == trained.spec:
             self.load_state_dict(trained.state_dict())
 
+    def float_form(self) -> KwsModel:
+        """The model in ordinary float layers, where it is in training for another form."""
+        return self
+
     def width_groups(self) -> tuple[WidthGroup, ...]:
         """What structured pruning may narrow; empty where the family does not support it."""
         return ()
