@@ -101,9 +101,8 @@ def weights(model: IntegerModel) -> str:
 def _rows(model: IntegerModel) -> Iterator[_Row]:
     """Every row; those of a GRU layer unit by unit, so that a unit's six stand together."""
     spec = model.spec
-    time_major = np.arange(spec.kernel[0] * spec.kernel[1]).reshape(spec.kernel).T.ravel()
     for row in range(spec.channels):
-        yield _row(model, "conv", row, wide=True, order=time_major)
+        yield _row(model, "conv", row, wide=True)
     for layer in range(spec.layers):
         for unit in range(spec.hidden):
             for kind in ("ih", "hh"):
@@ -118,11 +117,9 @@ def _rows(model: IntegerModel) -> Iterator[_Row]:
             yield _row(model, name, row, wide=name == "attention.energy")
 
 
-def _row(
-    model: IntegerModel, name: str, row: int, *, wide: bool, order: np.ndarray | slice = slice(None)
-) -> _Row:
+def _row(model: IntegerModel, name: str, row: int, *, wide: bool) -> _Row:
     layer: Layer = model.layers[name]
-    values = layer.weight[row][order]
+    values = layer.weight[row]
     packed = model.tensors[name].bits <= NIBBLE_BITS
     return _Row(
         _nibbles(values) if packed else values.astype(np.int8).tobytes(),

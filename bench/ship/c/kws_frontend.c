@@ -54,11 +54,15 @@ static void load(float *x, const int16_t *samples) {
     for (a = 0; a < 5; ++a) {
         for (b = 0; b < 5; ++b) {
             float *block = x + 2 * (40 * a + 8 * b);
-            for (c = 0; c < 8; ++c) {
+            for (c = 0; c < 4; ++c) {
+                /* Half a window further on the cosine is the same with the other sign. */
                 const int at = 2 * (a + 5 * b + 25 * c);
+                const float even = half * cosine(at), odd = half * cosine(at + 1);
                 float *point = block + 2 * (4 * (c & 1) + (c >> 1));
-                point[0] = (float)samples[at] * (half - half * cosine(at));
-                point[1] = (float)samples[at + 1] * (half - half * cosine(at + 1));
+                point[0] = (float)samples[at] * (half - even);
+                point[1] = (float)samples[at + 1] * (half - odd);
+                point[4] = (float)samples[at + EDGE] * (half + even);
+                point[5] = (float)samples[at + 1 + EDGE] * (half + odd);
             }
         }
     }

@@ -18,6 +18,17 @@
 #define VALUE_MAX ((1 << STATE_BITS) - 1)
 #define GATE_ONE 32768
 
+/* Two weights of 4 bits in a byte. */
+#define LOW(byte) ((((byte) & 15) ^ 8) - 8)
+#define HIGH(byte) ((byte) >> 4)
+
+/* What is called in many places stays one function: inlined it would triple the code. */
+#if defined(__GNUC__)
+#define SEPARATE __attribute__((noinline))
+#else
+#define SEPARATE
+#endif
+
 /* What this code takes for granted, checked when it is compiled. */
 typedef char kws_shifts_are_arithmetic[((-3) >> 1) == -2 ? 1 : -1];
 typedef char kws_buffer_fits[BUFFER >= 1 && BUFFER <= 255 && KERNEL_TIME <= 255 && STRIDE_TIME <= 255 ? 1 : -1];
@@ -66,7 +77,7 @@ static int32_t limited(int32_t value, int32_t top) {
 }
 
 /* A sum of products to another scale: bias, multiplier, rounding shift, limit. */
-static int32_t scaled(reader *at, int kind, int32_t sum, int32_t top) {
+static SEPARATE int32_t scaled(reader *at, int kind, int32_t sum, int32_t top) {
     const int shift = *at->shift++;
     int64_t product;
     if (kind & BIASED) sum += *at->bias++;
@@ -79,25 +90,18 @@ static int32_t scaled(reader *at, int kind, int32_t sum, int32_t top) {
     return product > top ? top : product < -(int64_t)top - 1 ? -top - 1 : (int32_t)product;
 }
 
-/* One row times a vector, or times `runs` pieces of one vector that lie a mel frame apart. */
-static int32_t row(reader *at, int matrix, int kind, const kws_value *x, int runs, int length, int32_t top) {
+/* One row times a vector. */
+static SEPARATE int32_t row(reader *at, int matrix, int kind, const kws_value *x, int length, int32_t top) {
     const int8_t *weight = at->weight;
     int32_t sum = 0;
-    int i;
     if (KWS_MODEL_PACKED(matrix)) {
-        int odd = 0;
-        for (; runs > 0; --runs, x += MELS) {
-            for (i = 0; i < length; ++i) {
-                sum += (odd ? *weight >> 4 : ((*weight & 15) ^ 8) - 8) * x[i];
-                weight += odd;
-                odd ^= 1;
-            }
-        }
-        weight += odd;
+        for (; length >= 2; length -= 2, ++weight, x += 2) sum += LOW(*weight) * x[0] + HIGH(*weight) * x[1];
+        if (length) sum += LOW(*weight++) * x[0];
     } else {
-        for (; runs > 0; --runs, x += MELS) {
-            for (i = 0; i < length; ++i) sum += *weight++ * x[i];
+        for (; length >= 4; length -= 4, weight += 4, x += 4) {
+            sum += weight[0] * x[0] + weight[1] * x[1] + weight[2] * x[2] + weight[3] * x[3];
         }
+        for (; length > 0; --length) sum += *weight++ * *x++;
     }
     at->weight = weight;
     return scaled(at, kind, sum, top);
@@ -132,16 +136,17 @@ static kws_value read_state(int32_t value) {
 #endif
 }
 
-/* The window of mel frames to one frame, channel after channel. */
+/* The window to one frame, channel after channel. Bands lie one after another, so that a channel's part of the
+ * window is one piece. */
 static void convolve(const kws_model *model, reader *at, kws_value *frame) {
     const reader start = *at;
     int line, channel;
     for (line = 0; line < ROWS; ++line) {
         *at = start;
         for (channel = 0; channel < CHANNELS; ++channel) {
-            const kws_value *x = &model->mel[0][line * STRIDE_MEL];
+            const kws_value *x = model->mel[line * STRIDE_MEL];
             frame[channel * ROWS + line] =
-                (kws_value)row(at, CONV, BIASED | WIDE, x, KERNEL_TIME, KERNEL_MEL, VALUE_MAX);
+                (kws_value)row(at, CONV, BIASED | WIDE, x, KERNEL_MEL * KERNEL_TIME, VALUE_MAX);
         }
     }
 }
@@ -153,12 +158,12 @@ static void recur(reader *at, int layer, const kws_value *x, int width, int16_t 
     int i;
     for (i = 0; i < HIDDEN; ++i) state[i] = read_state(hidden[i]);
     for (i = 0; i < HIDDEN; ++i) {
-        int32_t reset = row(at, ih, kind, x, 1, width, 32767);
-        int32_t update = row(at, ih + 1, kind, x, 1, width, 32767);
-        int32_t fresh = row(at, ih + 2, kind, x, 1, width, 32767);
-        reset = sigmoid(reset + row(at, hh, 0, state, 1, HIDDEN, 32767));
-        update = sigmoid(update + row(at, hh + 1, 0, state, 1, HIDDEN, 32767));
-        fresh += (reset * row(at, hh + 2, BIASED, state, 1, HIDDEN, 32767) + 16384) >> 15;
+        int32_t reset = row(at, ih, kind, x, width, 32767);
+        int32_t update = row(at, ih + 1, kind, x, width, 32767);
+        int32_t fresh = row(at, ih + 2, kind, x, width, 32767);
+        reset = sigmoid(reset + row(at, hh, 0, state, HIDDEN, 32767));
+        update = sigmoid(update + row(at, hh + 1, 0, state, HIDDEN, 32767));
+        fresh += (reset * row(at, hh + 2, BIASED, state, HIDDEN, 32767) + 16384) >> 15;
         fresh = hyperbolic(fresh);
         hidden[i] = (int16_t)((update * hidden[i] + (GATE_ONE - update) * fresh + 16384) >> 15);
     }
@@ -168,9 +173,9 @@ static int16_t energy(reader *at, const kws_value *output) {
     kws_value inner[ATTENTION];
     int i;
     for (i = 0; i < ATTENTION; ++i) {
-        inner[i] = read_state(hyperbolic(row(at, INNER, BIASED, output, 1, HIDDEN, 32767)));
+        inner[i] = read_state(hyperbolic(row(at, INNER, BIASED, output, HIDDEN, 32767)));
     }
-    return (int16_t)row(at, ENERGY, BIASED | WIDE, inner, 1, ATTENTION, 32767);
+    return (int16_t)row(at, ENERGY, BIASED | WIDE, inner, ATTENTION, 32767);
 }
 
 /* A weighted sum of outputs over the sum of the weights, to 15 fraction bits, to the nearest. */
@@ -211,12 +216,8 @@ static void attend(const kws_model *model, reader *at, int32_t *logits) {
     for (class = 0; class < CLASSES; ++class) {
         int32_t sum = 0;
         for (i = 0; i < HIDDEN; ++i) {
-            if (KWS_MODEL_PACKED(CLASSIFIER)) {
-                const int8_t pair = at->weight[i >> 1];
-                sum += (i & 1 ? pair >> 4 : ((pair & 15) ^ 8) - 8) * context[i];
-            } else {
-                sum += at->weight[i] * context[i];
-            }
+            const int8_t weight = at->weight[KWS_MODEL_PACKED(CLASSIFIER) ? i >> 1 : i];
+            sum += (!KWS_MODEL_PACKED(CLASSIFIER) ? weight : i & 1 ? HIGH(weight) : LOW(weight)) * context[i];
         }
         at->weight += KWS_MODEL_PACKED(CLASSIFIER) ? (HIDDEN + 1) / 2 : HIDDEN;
         logits[class] = scaled(at, BIASED, sum, INT32_MAX);
@@ -244,16 +245,18 @@ static int collect(kws_model *model, const kws_value *mel) {
         --model->skip;
         return 0;
     }
-    for (i = 0; i < MELS; ++i) model->mel[model->held][i] = mel[i];
+    for (i = 0; i < MELS; ++i) model->mel[i][model->held] = mel[i];
     return ++model->held == KERNEL_TIME;
 }
 
 /* Moves the window on. */
 static void move(kws_model *model) {
 #if KERNEL_TIME > STRIDE_TIME
-    kws_value *mel = model->mel[0];
-    int i;
-    for (i = 0; i < (KERNEL_TIME - STRIDE_TIME) * MELS; ++i) mel[i] = mel[i + STRIDE_TIME * MELS];
+    int band, i;
+    for (band = 0; band < MELS; ++band) {
+        kws_value *mel = model->mel[band];
+        for (i = 0; i < KERNEL_TIME - STRIDE_TIME; ++i) mel[i] = mel[i + STRIDE_TIME];
+    }
     model->held = KERNEL_TIME - STRIDE_TIME;
 #else
     model->held = 0;

@@ -25,7 +25,7 @@ typedef struct {
     int16_t hidden[KWS_MODEL_LAYERS][KWS_MODEL_HIDDEN];
     int16_t energies[KWS_MODEL_BUFFER];
     kws_value outputs[KWS_MODEL_BUFFER][KWS_MODEL_HIDDEN];
-    kws_value mel[KWS_MODEL_KERNEL_TIME][KWS_MODEL_MELS];
+    kws_value mel[KWS_MODEL_MELS][KWS_MODEL_KERNEL_TIME];
     uint8_t held;   /* mel frames in `mel` */
     uint8_t skip;   /* mel frames to leave out before the next window */
     uint8_t frames; /* model frames in the buffer */
