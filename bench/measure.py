@@ -9,17 +9,21 @@ import statistics
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from ptflops import get_model_complexity_info
-from torch import nn
+from torch import Tensor, nn
 
 from bench.features import CLIP_FRAMES
+from bench.ship.kws_file import ArtifactBytes, count_bytes
 from bench.threads import threads as limit_threads
 from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel, count_params, example_input
 from models.errors import ModelError
+from models.integer_kws import IntegerKws
 
 BYTES_PER_KB = 1024
 # The study's input: 2 seconds.
@@ -88,13 +92,42 @@ def count_macs(model: KwsModel, frames: int = MACS_FRAMES) -> int:
 
 
 def size_kb(model: nn.Module) -> float:
-    """Size of the saved state_dict, container included, in KB of 1024 bytes."""
+    """Size of what ships, container included, in KB of 1024 bytes; see ``artifact``."""
+    return artifact(model).artifact_bytes / BYTES_PER_KB
+
+
+def artifact(model: nn.Module) -> ArtifactBytes:
+    """Where the bytes are: of the ``.kws`` file of an integer model, of the saved state_dict of any other.
+
+    In a state_dict matrices are payload, and vectors and single numbers scales and biases; scales that
+    torch writes into the pickle count as container.
+    """
+    if isinstance(model, IntegerKws):
+        return count_bytes(model.integer)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # Saving a quantized tensor touches torch's deprecated typed storage.
         warnings.filterwarnings("ignore", message="TypedStorage is deprecated", category=UserWarning)
         torch.save(model.state_dict(), buffer)
-    return buffer.getbuffer().nbytes / BYTES_PER_KB
+        stored = {
+            (tensor.data_ptr(), tensor.shape): tensor
+            for tensor in _tensors(list(model.state_dict().values()))
+        }
+    whole = buffer.getbuffer().nbytes
+    payload = sum(tensor.nbytes for tensor in stored.values() if tensor.dim() > 1)
+    scales = sum(tensor.nbytes for tensor in stored.values() if tensor.dim() < 2)
+    return ArtifactBytes(whole, payload, scales, whole - payload - scales)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors inside what a state_dict holds; torch packs quantized ones into objects of its own."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, torch.ScriptObject):
+        yield from _tensors(value.__getstate__())
 
 
 def latency_ms(model: nn.Module, *, threads: int = 1, runs: int = 30) -> float:

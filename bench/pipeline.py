@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import nn
+from torch import Tensor, nn
 
 from bench.config import RunConfig, content_hash, seed_from
 from bench.corpora import open_corpus
 from bench.corpora.base import Corpus
 from bench.features import CLIP_FRAMES, features_of, to_float
 from bench.features import VERSION as FEATURES_VERSION
-from bench.measure import cost, latency_ms, peak_memory_mb, size_kb
+from bench.measure import artifact, cost, latency_ms, peak_memory_mb, size_kb
 from bench.metrics import Floats, quality
 from bench.records import RunRecord, append_record, load_record, quality_columns, save_record
 from bench.runs import RunFolder
@@ -34,10 +34,12 @@ from bench.train import (
 )
 from compressors.chain import Chain, parse
 from models.base import KwsModel, example_input, spec_values
+from models.integer_kws import IntegerKws
 from models.registry import build, family
 
 # Raised whenever the same configuration would train to another result.
 STAGE_VERSION = 1
+CALIBRATION_CLIPS = 512
 
 
 class Ui:
@@ -91,6 +93,11 @@ class Data:
             validation=corpus.indices("validation"),
             test=corpus.indices("test"),
         )
+
+    def calibration(self) -> Tensor:
+        """Log-mel (N, M, T) of training clips, spread over all of them."""
+        clips = self.clips
+        return clips.features.clean[clips.train[:: max(1, len(clips.train) // CALIBRATION_CLIPS)]]
 
 
 def check(config: RunConfig) -> Chain:
@@ -201,6 +208,7 @@ def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) 
         record = replace(record, status="diverged", reason=str(error))
     else:
         shipped = stage.chain.convert(model)
+        model = model.float_form()
         record = replace(record, **effort, **_cost(model, shipped), **_score(stage, shipped, data))
         record = replace(record, **_ratios(record, load_record(base.path) or record))
         record = replace(record, peak_memory_mb=peak_memory_mb())
@@ -214,34 +222,55 @@ def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) 
 def _float_model(
     stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui
 ) -> tuple[KwsModel, dict[str, Any]]:
-    """The stage's float model after surgery, and what its training took."""
+    """The stage's float model after surgery, ready to be converted, and what its training took."""
+    chain = stage.chain
     if stage.source is not None:
         model = stage.source.load_model()
         assert isinstance(model, KwsModel)
         row = load_record(stage.source.path)
         assert row is not None
         names = ("epochs", "best_epoch", "epochs_to_target", "train_seconds")
-        return model, {name: getattr(row, name) for name in names}
-    training = _train(stage, base, config, data, ui)
-    stage.run.save_history(training.history)
-    effort = {
-        "epochs": len(training.history),
-        "best_epoch": training.best_epoch.epoch,
-        "epochs_to_target": training.epochs_to(config.target_metric if stage.chain.parts else None),
-        "train_seconds": sum(epoch.seconds for epoch in training.history),
+        before = {name: getattr(row, name) for name in names}
+        model = chain.calibrate(model, data.calibration())
+        if not chain.tuning.parts:
+            return model, before
+        training = _train(stage.run, chain.tuning, model, base, config, data, ui)
+        target = config.target_metric if chain.trained.parts else None
+        return training.best_model, _effort(training, target, before["epochs"], before["train_seconds"])
+    training = _train(stage.run, chain, chain.prepare(_student(chain, base, config)), base, config, data, ui)
+    effort = _effort(training, config.target_metric if chain.parts else None)
+    return chain.surgery(training.best_model), effort
+
+
+def _effort(
+    training: Training, target: float | None, epochs: int = 0, seconds: float = 0.0
+) -> dict[str, Any]:
+    """What a training took, on top of what the model had taken before."""
+    reached = training.epochs_to(target)
+    return {
+        "epochs": epochs + len(training.history),
+        "best_epoch": epochs + training.best_epoch.epoch,
+        "epochs_to_target": None if reached is None else epochs + reached,
+        "train_seconds": seconds + sum(epoch.seconds for epoch in training.history),
     }
-    return stage.chain.surgery(training.best_model), effort
 
 
-def _train(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) -> Training:
-    """Trains the stage's chain, from its checkpoint where there is one."""
-    chain, spec = stage.chain, family(config.model).default
-    teacher = _teacher(base, config, data) if chain.needs_teacher() else None
+def _student(chain: Chain, base: RunFolder, config: RunConfig) -> KwsModel:
+    """The model to train, before a chain prepares it."""
+    spec = family(config.model).default
     torch.manual_seed(seed_from("model", config.seed))
     model = build(chain.student(spec))
     if config.recipe.warm_start and chain.parts and model.spec == spec:
         model.load_state_dict(base.load_model().state_dict())
-    training = Training.start(chain.prepare(model), config.recipe, stage.run.checkpoint)
+    return model
+
+
+def _train(
+    run: RunFolder, chain: Chain, model: KwsModel, base: RunFolder, config: RunConfig, data: Data, ui: Ui
+) -> Training:
+    """Trains a prepared model under the terms of a chain, from the run's checkpoint where there is one."""
+    teacher = _teacher(base, config, data) if chain.needs_teacher() else None
+    training = Training.start(model, config.recipe, run.checkpoint)
     ui.started(chain.label, config.max_epochs, len(training.history))
     train(
         training,
@@ -253,6 +282,7 @@ def _train(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui)
         seed=config.seed,
         report=ui.epoch,
     )
+    run.save_history(training.history)
     return training
 
 
@@ -265,17 +295,24 @@ def _teacher(base: RunFolder, config: RunConfig, data: Data) -> Teacher:
 
 def _cost(model: KwsModel, shipped: nn.Module) -> dict[str, Any]:
     """Cost columns: counted on the float model, weighed on the form that ships."""
-    return asdict(cost(model)) | {
-        "size_kb": size_kb(shipped),
-        "latency_ms": latency_ms(shipped, threads=1),
-        "latency_threads": 1,
-    }
+    # The reference of integer arithmetic is made to be read: its time says nothing of a device's.
+    timed = not isinstance(shipped, IntegerKws)
+    return (
+        asdict(cost(model))
+        | asdict(artifact(shipped))
+        | {
+            "size_kb": size_kb(shipped),
+            "latency_ms": latency_ms(shipped, threads=1) if timed else float("nan"),
+            "latency_threads": 1,
+        }
+    )
 
 
 def _score(stage: Stage, shipped: nn.Module, data: Data) -> dict[str, Any]:
     """Quality columns, on validation and test; the scores of the clips are kept."""
     clips = data.clips
-    batch = 1 if stage.chain.converts else EVAL_BATCH
+    alone = stage.chain.converts and not isinstance(shipped, IntegerKws)
+    batch = 1 if alone else EVAL_BATCH
     scores: dict[str, Floats] = {
         name: keyword_probability(predict(shipped, clips.features.clean, rows, batch))
         for name, rows in (("validation", clips.validation), ("test", clips.test))

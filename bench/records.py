@@ -61,6 +61,10 @@ class RunRecord:
     params: int | None = None
     size_kb: float = float("nan")
     theoretical_kb: float = float("nan")
+    artifact_bytes: int | None = None
+    payload_bytes: int | None = None
+    scale_bytes: int | None = None
+    container_bytes: int | None = None
     latency_ms: float = float("nan")
     latency_threads: int = 1
     macs_ratio: float = float("nan")

@@ -15,11 +15,15 @@ from torch import nn
 
 from bench.metrics import Floats
 from bench.records import write_text_atomically
+from bench.ship import kws_file
 from bench.train import Epoch, save_atomically
 from compressors.chain import Chain, parse
 from models.base import KwsModel, ModelSpec, spec_values
 from models.errors import ResultsError
+from models.integer_kws import IntegerKws
 from models.registry import build, family
+
+KWS_FILE = "model.kws"
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,14 @@ class RunFolder:
     def save_model(self, model: KwsModel, shipped: nn.Module) -> None:
         """Writes the float weights, and beside them those of the form that ships where that is another.
 
-        A converted state_dict holds objects that torch only reads by running code from the file, so it is
-        kept for its bytes, and the model is made again from the float weights.
+        An integer model is kept as its file, and read back from it. A converted state_dict holds objects
+        that torch only reads by running code from the file, so it is kept for its bytes, and the model is
+        made again from the float weights.
         """
         save_atomically(model.state_dict(), self.path / "weights.pt")
-        if shipped is not model:
+        if isinstance(shipped, IntegerKws):
+            kws_file.save(shipped.integer, self.path / KWS_FILE)
+        elif shipped is not model:
             save_atomically(shipped.state_dict(), self.path / "shipped.pt")
 
     def save_scores(self, scores: Mapping[str, Floats]) -> None:
@@ -73,6 +80,8 @@ class RunFolder:
         Raises:
             ResultsError: The folder holds no complete run.
         """
+        if (self.path / KWS_FILE).exists():
+            return IntegerKws(kws_file.load(self.path / KWS_FILE)).eval()
         try:
             about = json.loads((self.path / "config.json").read_text())
             weights = torch.load(self.path / "weights.pt", weights_only=True)

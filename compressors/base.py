@@ -50,6 +50,8 @@ class Compressor:
     token: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     phase: ClassVar[Phase] = Phase.TRAIN
+    # Whether a converter first trains on: once the ranges are calibrated, under the chain's loss terms.
+    tunes: ClassVar[bool] = False
 
     def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
         """A copy whose open options are settled by the chain's other compressors and the base."""
@@ -84,6 +86,10 @@ class Compressor:
 
     def surgery(self, model: KwsModel) -> KwsModel:
         """After training: float in, smaller float out. MACs and parameters are counted on the result."""
+        return model
+
+    def calibrate(self, model: KwsModel, log_mel: Tensor) -> KwsModel:
+        """Before the conversion: what must be known of activations, seen on training clips (N, M, T)."""
         return model
 
     def convert(self, model: KwsModel) -> nn.Module:

@@ -43,6 +43,13 @@ class Chain(Compressor):
         """Whether the form that ships differs from the float form."""
         return any(part.phase is Phase.CONVERT for part in self.parts)
 
+    @property
+    def tuning(self) -> Chain:
+        """What acts while a converter trains on; without parts where none does."""
+        if not any(part.tunes for part in self.parts):
+            return Chain()
+        return self._only(lambda part: part.tunes or part.phase is Phase.TRAIN)
+
     def _only(self, wanted: Callable[[Compressor], bool]) -> Chain:
         pieces = self.text.split("+") if self.text else []
         kept = [(p, piece) for p, piece in zip(self.parts, reversed(pieces), strict=True) if wanted(p)]
@@ -90,6 +97,12 @@ class Chain(Compressor):
                     f"{part.token} changed nothing: the model still has {count_params(model)} parameters"
                 )
             model = smaller
+        return model
+
+    def calibrate(self, model: KwsModel, log_mel: Tensor) -> KwsModel:
+        """Each part in turn."""
+        for part in self.parts:
+            model = part.calibrate(model, log_mel)
         return model
 
     def convert(self, model: KwsModel) -> nn.Module:

@@ -103,3 +103,21 @@ def quantize(
         for name, (weight, bias) in matrices(weights, spec.layers).items()
     }
     return IntegerModel(sizes, np.float16(conv_step), tensors)
+
+
+def best_step(values: Array, bits: int) -> float:
+    """The step whose rounding to so many bits, limits included, errs least on some values.
+
+    Args:
+        values: Of any shape, not all zero.
+        bits: Width of the signed integers.
+
+    Returns:
+        The least mean square error's among 40 steps between a fifth of the range and all of it.
+    """
+    sample = values.ravel()[:: max(1, values.size // 200_000)].astype(np.float64)
+    low = -(2 ** (bits - 1))
+    widest = max(float(np.abs(sample).max()) / -low, 2.0**-14)
+    steps = [widest * share for share in np.linspace(0.2, 1, 41)]
+    errors = [np.square(np.clip(np.rint(sample / s), low, -low - 1) * s - sample).mean() for s in steps]
+    return float(steps[int(np.argmin(errors))])

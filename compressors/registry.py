@@ -15,7 +15,12 @@ from models.errors import ChainError
 
 _COMPRESSORS: dict[str, type[Compressor]] = {}
 # The modules of this package that register a compressor when they are imported.
-_OWN = ("compressors.distill", "compressors.structured_prune", "compressors.dynamic_quant")
+_OWN = (
+    "compressors.distill",
+    "compressors.structured_prune",
+    "compressors.dynamic_quant",
+    "compressors.quantized",
+)
 
 
 def register(compressor: type[Compressor]) -> type[Compressor]:

@@ -116,6 +116,10 @@ class KwsModel(nn.Module, abc.ABC):
             How the audio is cut into chunks makes no difference.
         """
 
+    def float_form(self) -> KwsModel:
+        """The model in ordinary float layers, where it is in training for another form."""
+        return self
+
     def width_groups(self) -> tuple[WidthGroup, ...]:
         """What structured pruning may narrow; empty where the family does not support it."""
         return ()

@@ -55,7 +55,8 @@ def sigmoid(value: Int) -> Int:
     """Pre-activation, int16 with 12 fraction bits, to 15 fraction bits."""
     index, rest = (value + 32768) >> 8, (value + 32768) & 255
     low: Int = SIGMOID[index]
-    return low + (((SIGMOID[index + 1] - low) * rest + 128) >> 8)
+    between: Int = low + (((SIGMOID[index + 1] - low) * rest + 128) >> 8)
+    return between
 
 
 def tanh(value: Int) -> Int:
@@ -67,5 +68,6 @@ def power(below: Int) -> Int:
     """2^-below for differences with 10 fraction bits, 0 and up; with 15 fraction bits, so 32768 is 1."""
     index, rest = (below & 1023) >> 5, below & 31
     high: Int = POWER[index]
-    value = high - (((high - POWER[index + 1]) * rest + 16) >> 5)
-    return value >> np.minimum(below >> 10, 62)
+    between = high - (((high - POWER[index + 1]) * rest + 16) >> 5)
+    shifted: Int = between >> np.minimum(below >> 10, 62)
+    return shifted
