@@ -86,7 +86,8 @@ def weights(model: IntegerModel) -> str:
     all_wide = any(not row.wide and not _is_narrow(row) for row in rows)
     wide = [row for row in rows if row.wide or all_wide]
     narrow = [] if all_wide else [row for row in rows if not row.wide]
-    shift = [row.shift if row.wide or all_wide else row.shift - NARROW_BITS for row in rows]
+    # Less one: the last place is rounded.
+    shift = [row.shift - 1 - (0 if row.wide or all_wide else NARROW_BITS) for row in rows]
     arrays = [
         ("int8_t kws_weight", [byte - 256 * (byte > 127) for row in rows for byte in row.weight]),
         ("int32_t kws_bias", [row.bias for row in rows if row.bias is not None]),

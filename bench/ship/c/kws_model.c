@@ -86,7 +86,8 @@ static SEPARATE int32_t scaled(reader *at, int kind, int32_t sum, int32_t top) {
     } else {
         product = (int64_t)sum * *at->narrow++;
     }
-    product = (product + ((int64_t)1 << (shift - 1))) >> shift;
+    /* Halves round up; the array holds the shift less one. */
+    product = ((product >> shift) + 1) >> 1;
     return product > top ? top : product < -(int64_t)top - 1 ? -top - 1 : (int32_t)product;
 }
 
