@@ -10,8 +10,10 @@ import click
 from bench.commands.cache import cache
 from bench.commands.compare import compare
 from bench.commands.data import data
+from bench.commands.export import export
 from bench.commands.figures import figures
 from bench.commands.list_ import list_
+from bench.commands.mcu import mcu
 from bench.commands.run import run
 from bench.commands.stream import stream
 from bench.commands.stress import stress
@@ -52,5 +54,5 @@ def main() -> None:
     """
 
 
-for command in (run, list_, data, compare, figures, stream, stress, cache):
+for command in (run, list_, data, compare, figures, stream, stress, cache, export, mcu):
     main.add_command(command)
