@@ -82,6 +82,18 @@ class RunFolder:
         """
         if (self.path / KWS_FILE).exists():
             return IntegerKws(kws_file.load(self.path / KWS_FILE)).eval()
+        model, about = self._float_model()
+        return parse(about["chain"], family(about["model"]).default).convert(model).eval()
+
+    def load_float_model(self) -> KwsModel:
+        """The model before its conversion, in evaluation mode; not for a run that ends in integers.
+
+        Raises:
+            ResultsError: The folder holds no complete run.
+        """
+        return self._float_model()[0]
+
+    def _float_model(self) -> tuple[KwsModel, dict[str, Any]]:
         try:
             about = json.loads((self.path / "config.json").read_text())
             weights = torch.load(self.path / "weights.pt", weights_only=True)
@@ -93,7 +105,7 @@ class RunFolder:
         with torch.random.fork_rng(devices=[]):
             model: KwsModel = build(spec)
         model.load_state_dict(weights)
-        return parse(about["chain"], family(about["model"]).default).convert(model.eval()).eval()
+        return model.eval(), about
 
 
 def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from models.crnn import Crnn
+from models.crnn import Crnn, CrnnSpec
 from models.integer import GATES, IntegerModel, IntegerSpec
 
 Array = npt.NDArray[Any]
@@ -77,20 +78,49 @@ def of_float(model: Crnn) -> Weights:
         *(spec.channels, spec.kernel, spec.stride, spec.hidden),
         *(spec.attention_width, spec.layers, spec.n_mels, spec.n_classes),
     )
-    names = {"conv": "conv", "attention.inner": "attention.0", "attention.energy": "attention.2"}
-    pairs = {ours: (f"{theirs}.weight", f"{theirs}.bias") for ours, theirs in names.items()}
-    for layer in range(spec.layers):
-        for name in ("ih", "hh"):
-            pairs[f"gru.{layer}.{name}"] = (f"gru.weight_{name}_l{layer}", f"gru.bias_{name}_l{layer}")
-    pairs["classifier"] = ("classifier.weight", "classifier.bias")
     state = {name: tensor.numpy() for name, tensor in whole.state_dict().items()}
     return Weights(
         sizes,
         {
             name: Matrix(state[weight].reshape(len(state[bias]), -1), None, state[bias], 32)
-            for name, (weight, bias) in pairs.items()
+            for name, (weight, bias) in _places(spec.layers).items()
         },
     )
+
+
+def to_float(weights: Weights) -> Crnn:
+    """A float model with the real numbers that weights stand for."""
+    sizes = weights.sizes
+    spec = CrnnSpec(
+        channels=sizes.channels,
+        kernel=sizes.kernel,
+        stride=sizes.stride,
+        hidden=sizes.hidden,
+        attention=sizes.attention,
+        layers=sizes.layers,
+        n_mels=sizes.n_mels,
+        n_classes=sizes.n_classes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = Crnn(spec)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    state = {}
+    for ours, (weight, bias) in _places(sizes.layers).items():
+        matrix = weights.matrices[ours]
+        state[weight] = torch.from_numpy(matrix.real()).reshape(shapes[weight])
+        state[bias] = torch.from_numpy(matrix.bias.astype(np.float32))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _places(layers: int) -> dict[str, tuple[str, str]]:
+    """Where each matrix and its bias stand in the state_dict of a ``Crnn``."""
+    names = {"conv": "conv", "attention.inner": "attention.0", "attention.energy": "attention.2"}
+    places = {ours: (f"{theirs}.weight", f"{theirs}.bias") for ours, theirs in names.items()}
+    for layer in range(layers):
+        for name in ("ih", "hh"):
+            places[f"gru.{layer}.{name}"] = (f"gru.weight_{name}_l{layer}", f"gru.bias_{name}_l{layer}")
+    return places | {"classifier": ("classifier.weight", "classifier.bias")}
 
 
 def in_int8(weights: Weights) -> Weights:
