@@ -16,7 +16,11 @@ CPU_NAMES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--cpu", type=click.Choice(CPU_NAMES), default="cortex-m4", show_default=True)
 @click.option(
-    "--clock-mhz", type=click.FloatRange(0, min_open=True), default=64, show_default=True, help="For the estimate."
+    "--clock-mhz",
+    type=click.FloatRange(0, min_open=True),
+    default=64,
+    show_default=True,
+    help="For the estimate.",
 )
 @click.option(
     "--cycles-per-instruction",
@@ -27,7 +31,9 @@ CPU_NAMES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33
     "--clips", type=click.IntRange(1), default=8, show_default=True, help="Clips of validation to compare."
 )
 @click.option("--data", help="Where the run's corpus lies now.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Keep sources and ELF image here.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Keep sources and ELF image here."
+)
 def mcu(
     run_path: Path,
     cpu: str,
@@ -39,8 +45,8 @@ def mcu(
 ) -> None:
     """Compile a run's model for a microcontroller, run real clips there, and count.
 
-    RUN is a folder of results/runs whose chain ends in integers (sq or qat), or a file in it. The processor is
-    emulated: instructions are counted, times are estimates. Needs pip install "kws-bench[mcu]".
+    RUN is a folder of results/runs whose chain ends in integers (sq or qat), or a file in it. The processor
+    is emulated: instructions are counted, times are estimates. Needs pip install "kws-bench[mcu]".
     """
     from bench.ship.mcu_run import McuConfig, run_mcu
 

@@ -28,7 +28,9 @@ def find_artifact(path: Path) -> Path:
     folder = path if path.is_dir() else path.absolute().parent
     if (folder / KWS_FILE).exists():
         return folder / KWS_FILE
-    raise ResultsError(f"{folder} holds no {KWS_FILE}: only chains that end in integers ship, {_advice(folder)}")
+    raise ResultsError(
+        f"{folder} holds no {KWS_FILE}: only chains that end in integers ship, {_advice(folder)}"
+    )
 
 
 def _advice(folder: Path) -> str:
