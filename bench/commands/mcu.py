@@ -45,8 +45,8 @@ def mcu(
 ) -> None:
     """Compile a run's model for a microcontroller, run real clips there, and count.
 
-    RUN is a folder of results/runs whose chain ends in integers (sq or qat), or a file in it. The processor is
-    emulated: instructions are counted, times are estimates. Needs pip install "kws-bench[mcu]".
+    RUN is a folder of results/runs whose chain ends in integers (sq or qat), or a file in it. The processor
+    is emulated: instructions are counted, times are estimates. Needs pip install "kws-bench[mcu]".
     """
     from bench.ship.mcu_run import McuConfig, run_mcu
 

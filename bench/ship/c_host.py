@@ -18,7 +18,8 @@ import numpy.typing as npt
 from bench.ship.c_export import write_c
 from bench.ship.kws_file import load
 from models.errors import KwsError
-from models.integer import Int, IntegerModel, IntegerSpec
+from models.fixed_point import Int
+from models.integer import IntegerModel, IntegerSpec
 
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
 LIBRARY = "kws_host.so"
@@ -113,6 +114,36 @@ class HostStream:
     memory: ctypes.Array[ctypes.c_char]
 
 
+class HostFrontend:
+    """One stream through the C front end."""
+
+    def __init__(self, code: ctypes.CDLL, n_mels: int) -> None:
+        self._code, self._n_mels = code, n_mels
+        self._memory = ctypes.create_string_buffer(int(code.kws_host_frontend_bytes()))
+        code.kws_frontend_init(self._memory)
+
+    def push(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+        """The frames (M, T) that the next samples (L,) complete."""
+        samples, used = np.ascontiguousarray(samples, np.int16), ctypes.c_size_t()
+        frame = np.zeros(self._n_mels, np.float32)
+        found: list[npt.NDArray[np.float32]] = []
+        while True:
+            rest = ctypes.c_size_t(len(samples))
+            where = (_at(samples), rest, ctypes.byref(used), _at(frame))
+            given = self._code.kws_frontend_push(self._memory, *where)
+            samples = samples[used.value :]
+            if not given:
+                return _frames(found, self._n_mels)
+            found.append(frame.copy())
+
+    def flush(self) -> npt.NDArray[np.float32]:
+        """The frames (M, T) left at the end."""
+        frame, found = np.zeros(self._n_mels, np.float32), []
+        while self._code.kws_frontend_flush(self._memory, _at(frame)):
+            found.append(frame.copy())
+        return _frames(found, self._n_mels)
+
+
 class HostModel:
     """The compiled code; the same integers as ``IntegerModel``."""
 
@@ -121,8 +152,6 @@ class HostModel:
         self._code = ctypes.CDLL(str(library.resolve()))
         self._value = np.int8 if spec.activations == 8 else np.int16
         self._scratch = self.init_state()
-        self._logits = np.zeros(spec.n_classes, np.int32)
-        self._mel = np.zeros(spec.n_mels, self._value)
 
     def quantize(self, log_mel: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Float log-mel of shape (M, T) to integers of shape (T, M), as the C code wants them."""
@@ -165,28 +194,23 @@ class HostModel:
                 found.append(logits.copy())
         return np.array(found, np.int64).reshape(-1, self.spec.n_classes)
 
+    def frontend(self) -> HostFrontend:
+        """A stream of samples before its first."""
+        return HostFrontend(self._code, self.spec.n_mels)
+
     def log_mel(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
         """Features (M, T) of int16 samples (L,) by the C front end, from the first frame to the last."""
-        code = self._code
-        memory = ctypes.create_string_buffer(int(code.kws_host_frontend_bytes()))
-        frame, used = np.zeros(self.spec.n_mels, np.float32), ctypes.c_size_t()
-        samples, found = np.ascontiguousarray(samples, np.int16), []
-        code.kws_frontend_init(memory)
-        while True:
-            rest = ctypes.c_size_t(len(samples))
-            given = code.kws_frontend_push(memory, _at(samples), rest, ctypes.byref(used), _at(frame))
-            samples = samples[used.value :]
-            if not given:
-                break
-            found.append(frame.copy())
-        while code.kws_frontend_flush(memory, _at(frame)):
-            found.append(frame.copy())
-        return np.array(found, np.float32).reshape(-1, self.spec.n_mels).T
+        frontend = self.frontend()
+        return np.concatenate([frontend.push(samples), frontend.flush()], 1)
 
     def _integers(self, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if features.dtype == self._value:
             return np.ascontiguousarray(features)
         return self.quantize(features)
+
+
+def _frames(found: list[npt.NDArray[np.float32]], n_mels: int) -> npt.NDArray[np.float32]:
+    return np.array(found, np.float32).reshape(-1, n_mels).T
 
 
 def _at(array: npt.NDArray[Any]) -> ctypes.c_void_p:

@@ -1,4 +1,4 @@
-"""``bench mcu``: what an exported model takes on a microcontroller, and whether it computes the same there."""
+"""``bench mcu``: what an exported model takes on a microcontroller, and that it computes the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from bench.features import HOP_SAMPLES, log_mel, to_float
 from bench.ship.mcu_build import Cpu, build_image
 from bench.ship.mcu_machine import SCRATCH, Image, Machine
 from models.errors import KwsError
-from models.integer import Int, IntegerModel, IntegerSpec
+from models.fixed_point import Int
+from models.integer import IntegerModel, IntegerSpec
 
 Float32 = npt.NDArray[np.float32]
 BUFFER_FRAMES = 24
@@ -177,7 +178,7 @@ def _compare(device: Device, model: IntegerModel, features: Float32) -> None:
 
 
 def _model_step(device: Device, model: IntegerModel, features: Float32) -> int:
-    """Instructions from one step's logits to the next ones, at the most, once attention looks back in full."""
+    """Instructions from one step's logits to the next, at the most, once attention looks back in full."""
     frames = [frame for clip in features for frame in model.quantize_input(clip).T]
     while len(frames) < (BUFFER_FRAMES + 4) * model.spec.stride[1] + model.spec.kernel[1]:
         frames = frames * 2

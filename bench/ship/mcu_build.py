@@ -19,7 +19,7 @@ HARNESS = ("kws_mcu.c", "kws_mcu.ld")
 STREAM_CALLS = ("kws_model_init", "kws_model_push", "kws_model_quantize", "kws_frontend_init")
 CALLS = (*STREAM_CALLS, "kws_frontend_push", "kws_frontend_flush", "kws_model_clip")
 KEPT = (*CALLS, "kws_mcu_model", "kws_mcu_frontend")
-# The model's inner loop is unrolled in the source, so that its code can be small; the front end gains a quarter.
+# The model's inner loop is unrolled in the source; the front end gains a quarter by larger code.
 OPTIMIZATION = {"kws_model": "-Os", "kws_frontend": "-O2", "kws_mcu": "-Os"}
 # Symbols are read from debug builds; tables for unwinding would be counted as flash.
 _FLAGS = (

@@ -1,4 +1,4 @@
-"""A microcontroller's image in memory, its functions called one by one: what they give, count and use of stack."""
+"""A microcontroller's image in an emulated processor: its functions called, its instructions counted."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Machine:
         self._machine.mem_write(STACK - STACK_BYTES, bytes([PAINT]) * STACK_BYTES)
 
     def peak_stack_bytes(self) -> int:
-        """Bytes of the stack used at the most since it was painted; a function's own, without its arguments."""
+        """Bytes of the stack used at the most since it was painted, without a call's arguments."""
         painted = self.read(STACK - STACK_BYTES, STACK_BYTES - 8, np.uint8)
         used = np.flatnonzero(painted != PAINT)
         return len(painted) - int(used[0]) if len(used) else 0

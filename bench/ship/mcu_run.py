@@ -106,7 +106,7 @@ def table(report: McuReport, config: McuConfig) -> list[str]:
         "flash, bytes",
         *flash,
         whole("  all of these", [*totals]),
-        f"  and {report.shared_bytes:,} that the compiler adds for both; clips as a whole: {report.clip_bytes} more",
+        f"  {report.shared_bytes:,} more for the compiler's helpers, {report.clip_bytes} for whole clips",
         whole("RAM: state, bytes", [part.state_bytes for part in parts]),
         whole("RAM: peak stack, bytes", [part.stack_bytes for part in parts]),
         whole(f"instructions a step of {report.step_ms} ms, at most", [p.step_instructions for p in parts]),
@@ -123,4 +123,4 @@ def _verdict(step_ms: int, times_ms: list[float]) -> list[str]:
     """Says so where audio comes faster than it is processed."""
     if sum(times_ms) <= step_ms:
         return []
-    return ["too slow for a stream: a faster clock, or a processor with a single-precision unit, would do"]
+    return ["too slow for a stream at this clock; floats in hardware, or a faster clock, help"]
