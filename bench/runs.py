@@ -82,18 +82,15 @@ class RunFolder:
         """
         if (self.path / KWS_FILE).exists():
             return IntegerKws(kws_file.load(self.path / KWS_FILE)).eval()
-        model, about = self._float_model()
-        return parse(about["chain"], family(about["model"]).default).convert(model).eval()
+        model, chain = self.load_float_model()
+        return chain.convert(model).eval()
 
-    def load_float_model(self) -> KwsModel:
-        """The model before its conversion, in evaluation mode; not for a run that ends in integers.
+    def load_float_model(self) -> tuple[KwsModel, Chain]:
+        """The model before its conversion, in evaluation mode, and the chain; not for one of integers.
 
         Raises:
             ResultsError: The folder holds no complete run.
         """
-        return self._float_model()[0]
-
-    def _float_model(self) -> tuple[KwsModel, dict[str, Any]]:
         try:
             about = json.loads((self.path / "config.json").read_text())
             weights = torch.load(self.path / "weights.pt", weights_only=True)
@@ -105,7 +102,7 @@ class RunFolder:
         with torch.random.fork_rng(devices=[]):
             model: KwsModel = build(spec)
         model.load_state_dict(weights)
-        return model.eval(), about
+        return model.eval(), parse(about["chain"], family(about["model"]).default)
 
 
 def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:

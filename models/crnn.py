@@ -156,6 +156,10 @@ class Crnn(KwsModel):
         model.load_state_dict(weights)
         return model.eval()
 
+    def input_factors(self) -> list[tuple[Tensor, Tensor]]:
+        """The two factors of each GRU matrix that reads the layer below; empty where those are whole."""
+        return self.gru.input_factors() if isinstance(self.gru, FactoredGru) else []
+
     def forward(self, log_mel: Tensor) -> ModelOutput:
         """Whole clips, shape (B, M, T), at least as long as the kernel.
 

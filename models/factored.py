@@ -66,6 +66,11 @@ class FactoredGru(nn.Module):
                 weights[f"bias_{name}_l{layer}"] = _linears(matrix)[-1].bias.detach().clone()
         return weights
 
+    def input_factors(self) -> list[tuple[Tensor, Tensor]]:
+        """U (3H, rank) and V (rank, I) of each layer's ``input``; empty where those are whole."""
+        factors = [_linears(matrix) for matrix in self.input]
+        return [(pair[1].weight.detach(), pair[0].weight.detach()) for pair in factors if len(pair) == 2]
+
     @property
     def macs_per_frame(self) -> int:
         """Products and biases of the factors, and 7 element-wise steps a unit, as ptflops counts a GRU."""

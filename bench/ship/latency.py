@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 from bench.features import CLIP_FRAMES
 from bench.runs import KWS_FILE, RunFolder
@@ -101,10 +100,10 @@ def subject_of(run: RunFolder) -> Subject:
         integer = kws_file.load(run.path / KWS_FILE)
         weights = of_integer(integer)
         return Subject(to_float(weights), weights, integer, None)
-    model, shipped = run.load_float_model(), run.load_model()
+    model, chain = run.load_float_model()
     if not isinstance(model, Crnn):
         raise ModelError(f"latency is measured of a crnn; {run.run_id} is a {type(model).__name__}")
-    dynamic = shipped if type(shipped.get_submodule("classifier")) is not nn.Linear else None
+    dynamic = chain.convert(model).eval() if chain.converts else None
     assert dynamic is None or isinstance(dynamic, KwsModel)
     return Subject(model, in_int8(of_float(model)), None, dynamic)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.ship.extras import extra
 from bench.ship.onnx_weights import Weights, in_int8, of_float, of_integer
+from models.base import KwsModel
 from models.crnn import Crnn
 from models.errors import KwsError, ModelError
 from models.integer import IntegerModel
@@ -33,7 +34,7 @@ class OnnxFileError(KwsError):
 
 
 def write_onnx(
-    model: Crnn | IntegerModel,
+    model: KwsModel | IntegerModel,
     path: Path,
     *,
     form: Form = "clip",
@@ -73,7 +74,7 @@ def write_onnx(
     return len(data)
 
 
-def _weights(model: Crnn | IntegerModel, weights: Literal["float", "int8"]) -> Weights:
+def _weights(model: KwsModel | IntegerModel, weights: Literal["float", "int8"]) -> Weights:
     if isinstance(model, IntegerModel):
         return of_integer(model)
     if not isinstance(model, Crnn):

@@ -167,6 +167,8 @@ def _convolution(builder: Builder, weights: Weights, audio: str) -> str:
 def _gru(builder: Builder, weights: Weights, layer: int, frames: str, form: Form) -> str:
     """(T', B, I) -> (T', B, H); ONNX has the directions on an axis of their own."""
     ih, hh = (weights.matrices[f"gru.{layer}.{name}"].gates() for name in ("ih", "hh"))
+    if down := weights.matrices.get(f"gru.{layer}.down"):
+        frames = builder.add("MatMul", [frames, _right_factor(builder, f"d{layer}", down)])
     bias = builder.numbers(f"b{layer}", np.concatenate([ih.bias, hh.bias]))
     inputs = [
         frames,

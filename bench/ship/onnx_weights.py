@@ -58,7 +58,8 @@ class Weights:
     Attributes:
         sizes: Of the model.
         matrices: ``conv``, ``gru.L.ih``, ``gru.L.hh`` (gates r, z, n), ``attention.inner``,
-            ``attention.energy`` and ``classifier``.
+            ``attention.energy`` and ``classifier``; of low rank also ``gru.L.down``, the factor that reads
+            a layer's input, and then ``gru.L.ih`` is the other one.
     """
 
     sizes: IntegerSpec
@@ -71,7 +72,10 @@ class Weights:
 
 
 def of_float(model: Crnn) -> Weights:
-    """The float weights of a model; factors of low rank are multiplied out."""
+    """The float weights of a model.
+
+    Factors of matrices that read the state are multiplied out: the GRU operator has no place for them.
+    """
     whole = model.whole()
     spec = whole.spec
     sizes = IntegerSpec(
@@ -79,13 +83,14 @@ def of_float(model: Crnn) -> Weights:
         *(spec.attention_width, spec.layers, spec.n_mels, spec.n_classes),
     )
     state = {name: tensor.numpy() for name, tensor in whole.state_dict().items()}
-    return Weights(
-        sizes,
-        {
-            name: Matrix(state[weight].reshape(len(state[bias]), -1), None, state[bias], 32)
-            for name, (weight, bias) in _places(spec.layers).items()
-        },
-    )
+    matrices = {
+        name: Matrix(state[weight].reshape(len(state[bias]), -1), None, state[bias], 32)
+        for name, (weight, bias) in _places(spec.layers).items()
+    }
+    for layer, (up, down) in enumerate(model.input_factors()):
+        matrices[f"gru.{layer}.ih"] = matrices[f"gru.{layer}.ih"]._replace(weight=up.numpy())
+        matrices[f"gru.{layer}.down"] = Matrix(down.numpy(), None, np.zeros(len(down), np.float32), 32)
+    return Weights(sizes, matrices)
 
 
 def to_float(weights: Weights) -> Crnn:

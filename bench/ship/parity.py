@@ -42,6 +42,7 @@ class Parity:
         reference: What it should compute.
         clips: How many.
         difference: Of logits, the largest in size.
+        rms: The root of their mean square.
         limit: That it must not exceed.
         reason: Why there is no difference; empty where there is one.
     """
@@ -51,6 +52,7 @@ class Parity:
     reference: str
     clips: int
     difference: float = float("nan")
+    rms: float = float("nan")
     limit: float = 0.0
     reason: str = ""
 
@@ -76,8 +78,9 @@ def parity(model: IntegerModel, log_mel: Array, folder: Path) -> list[Parity]:
         except KwsError as error:
             rows.append(Parity(runtime, form, reference, 0, limit=limit, reason=str(error)))
             continue
-        difference = float(np.abs(found - references[reference][: len(found)]).max())
-        rows.append(Parity(runtime, form, reference, len(found), difference, limit))
+        errors = found - references[reference][: len(found)]
+        rms = float(np.sqrt(np.square(errors).mean()))
+        rows.append(Parity(runtime, form, reference, len(found), float(np.abs(errors).max()), rms, limit))
     return rows
 
 
@@ -173,8 +176,8 @@ def write_parity(path: Path, rows: Sequence[Parity], about: str) -> None:
         "Made by `tests/bench/ship/test_parity.py`, which fails where a limit is exceeded;",
         "`KWS_BENCH_WRITE_PARITY=1` lets it write this page.",
         "",
-        "| runtime | form | reference | clips | largest difference of a logit | limit |",
-        "|---|---|---|---|---|---|",
+        "| runtime | form | reference | clips | largest difference of a logit | rms | limit |",
+        "|---|---|---|---|---|---|---|",
         *(_line(row) for row in rows),
         "",
         "`stream` is a clip that came window by window. Torch and ONNX Runtime compute in float on the real",
@@ -186,5 +189,6 @@ def write_parity(path: Path, rows: Sequence[Parity], about: str) -> None:
 
 
 def _line(row: Parity) -> str:
-    shown = row.reason or ("0" if row.difference == 0 else f"{row.difference:.1e}")
+    largest, rms = ("0" if value == 0 else f"{value:.1e}" for value in (row.difference, row.rms))
+    shown = f"{row.reason} | -" if row.reason else f"{largest} | {rms}"
     return f"| {row.runtime} | {row.form} | {row.reference} | {row.clips} | {shown} | {row.limit:g} |"

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench.runs import RunFolder
+from bench.ship.export import export_run
 from bench.ship.onnx_export import (
     DIGEST,
     OnnxFileError,
@@ -15,6 +17,7 @@ from bench.ship.onnx_export import (
     write_onnx,
 )
 from bench.ship.onnx_weights import Weights, in_int8, of_float, of_integer
+from compressors.chain import parse
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ModelError
 from models.integer import IntegerModel, Quantized
@@ -144,6 +147,18 @@ def test_rounding_is_to_the_nearest_of_127_steps() -> None:
         assert (error <= 0.5001 * matrix.scale[:, None] + 127 * 2**-11 * matrix.scale[:, None]).all()
 
 
+def test_factors_of_low_rank_stay_two_where_the_operator_allows() -> None:
+    """The input's matrices, 36 x 36 and 36 x 12, in rank 3; the state's are multiplied out."""
+    factored = len(to_bytes(of_float(model_of(SPECS[4])), "clip"))
+    whole = len(to_bytes(of_float(model_of(SPECS[4]).whole()), "clip"))
+    fewer = 4 * sum(36 * width - 3 * (36 + width) for width in (36, 12))
+    assert fewer - 200 < whole - factored < fewer
+    log_mel = audio().numpy()
+    eight = in_int8(of_float(model_of(SPECS[4])))
+    clip, stream = OnnxSpotter(to_bytes(eight, "clip")), OnnxSpotter(to_bytes(eight, "stream"))
+    np.testing.assert_allclose(clip.logits(log_mel), stream.stream(log_mel, 8)[:, -1], atol=1e-5)
+
+
 def test_the_file_holds_little_beside_the_weights(tmp_path: Path) -> None:
     """2,445 parameters: 2,176 weights of a byte, 135 scales and 269 biases of two; the rest is the graph."""
     size = write_onnx(model_of(SPECS[1]), tmp_path / "m.onnx", weights="int8")
@@ -206,3 +221,21 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds nothing"):
         write_onnx(model_of(SPECS[1]), tmp_path / "m.onnx", form="stream", max_buffer_len=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("chain", "exact"), [("kd", True), ("dq+kd", False)])
+def test_runs_in_floating_point_are_exported(chain: str, exact: bool, tmp_path: Path) -> None:
+    """A float run as it is; one of dq with the int8 weights that are nearest."""
+    run, model = RunFolder(tmp_path / "run"), model_of(SPECS[1])
+    run.path.mkdir()
+    run.save_config("crnn", parse(chain, CrnnSpec()), model.spec, {})
+    run.save_model(model, model)
+    clip, stream = export_run(run.path, "onnx", None)
+    with torch.no_grad():
+        expected = model(audio()).logits.numpy()
+    difference = np.abs(OnnxSpotter.open(clip).logits(audio().numpy()) - expected).max()
+    assert (difference < 1e-5) == exact
+    assert difference < 0.02
+    streamed = OnnxSpotter.open(stream).stream(audio().numpy(), 8)[:, -1]
+    np.testing.assert_allclose(streamed, OnnxSpotter.open(clip).logits(audio().numpy()), atol=1e-5)
+    assert stream.parent == run.path / "export" / "onnx"
