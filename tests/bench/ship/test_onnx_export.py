@@ -160,7 +160,7 @@ def test_factors_of_low_rank_stay_two_where_the_operator_allows() -> None:
 
 
 def test_the_file_holds_little_beside_the_weights(tmp_path: Path) -> None:
-    """2,445 parameters: 2,176 weights of a byte, 135 scales and 269 biases of two; the rest is the graph."""
+    """2,445 parameters: 2,310 weights of a byte, 135 biases and 135 scales of two; the rest is the graph."""
     size = write_onnx(model_of(SPECS[1]), tmp_path / "m.onnx", weights="int8")
     weights = of_float(model_of(SPECS[1])).matrices.values()
     numbers = sum(matrix.weight.size + 4 * len(matrix.bias) for matrix in weights)

@@ -81,7 +81,7 @@ def test_every_runtime_computes_its_reference_on_recordings(arabic: Path, tmp_pa
         logits = model.clip(features)[0] / 2**16
         about = (
             "A student of 2,445 parameters in int8 (`sq+ad+kd` on four words of the Arabic Speech\n"
-            f"Commands), on clips of validation; its logits lie between {logits.min():.1f} and {logits.max():.1f}."
+            f"Commands), on clips of validation; logits between {logits.min():.1f} and {logits.max():.1f}."
         )
         write_parity(PAGE, rows, about)
 
