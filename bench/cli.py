@@ -15,6 +15,7 @@ from bench.commands.figures import figures
 from bench.commands.latency import latency
 from bench.commands.list_ import list_
 from bench.commands.mcu import mcu
+from bench.commands.operate import operate
 from bench.commands.run import run
 from bench.commands.stream import stream
 from bench.commands.stress import stress
@@ -55,5 +56,5 @@ def main() -> None:
     """
 
 
-for command in (run, list_, data, compare, figures, stream, stress, cache, export, mcu, latency):
+for command in (run, list_, data, compare, figures, stream, operate, stress, cache, export, mcu, latency):
     main.add_command(command)

@@ -126,7 +126,7 @@ def draw_if_changed(out: Path) -> None:
     state = f"{version('kws-bench')} {sha256(table.read_bytes()).hexdigest()}"
     if stamp.exists() and stamp.read_text() == state:
         return
-    from bench.figures.plots import draw_figures  # takes a second to import
+    from bench.figures.plots import ALL_KINDS, draw_figures  # takes a second to import
 
-    draw_figures(load_results(table), out / "figures")
+    draw_figures(load_results(table), out / "figures", ALL_KINDS, out / "runs")
     write_text_atomically(stamp, state)

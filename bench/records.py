@@ -89,12 +89,17 @@ COLUMNS = tuple(field.name for field in fields(RunRecord))
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Writes to a file beside it, then renames: a reader sees the old text or the new one."""
+    """Writes a text as a whole or not at all."""
+    write_atomically(path, text.encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes to a file beside it, then renames: a reader sees the old content or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         os.chmod(scratch, 0o644)  # mkstemp's own mode is for secrets
         os.replace(scratch, path)
     finally:

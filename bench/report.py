@@ -46,7 +46,7 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     )
     if first.split == "random":
         caption += "\nrandom split: speakers stand on both sides, and test and validation are the same clips"
-    table = _table(title, caption)
+    table = plain_table(title, caption)
     for name, heading, _ in SUMMARY:
         table.add_column(heading, justify="left" if name == "label" else "right", no_wrap=True)
     for record in records:
@@ -54,7 +54,7 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     return table
 
 
-def _table(title: str, caption: str | None = None) -> Table:
+def plain_table(title: str, caption: str | None = None) -> Table:
     """Narrow enough for a terminal of 80 columns."""
     return Table(
         title=title,
@@ -77,7 +77,7 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
     caption = (
         f"{len(corpus.noise) / SAMPLE_RATE_HZ:.0f} s of background noise, {len(corpus.skipped)} files skipped"
     )
-    whole = _table(f"{corpus.name} ({corpus.hash[:12]})", caption)
+    whole = plain_table(f"{corpus.name} ({corpus.hash[:12]})", caption)
     for heading in ("split", "clips", "hours", "words", "speakers"):
         whole.add_column(heading, justify="left" if heading == "split" else "right")
     for split in (*SPLITS, "all"):
@@ -86,7 +86,7 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
         whole.add_row(
             split, f"{len(part):,}", hours, str(part["word"].nunique()), str(part["speaker"].nunique())
         )
-    words = _table("clips of each word")
+    words = plain_table("clips of each word")
     for heading in ("word", *SPLITS):
         words.add_column(heading, justify="left" if heading == "word" else "right")
     of_split = {split: clips["word"][stands_in(clips, split)].value_counts() for split in SPLITS}
@@ -98,7 +98,7 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
 
 def leaks_table(leaks: Leaks, title: str, pairs: int) -> tuple[Table, list[str]]:
     """What every two splits share, and the first pairs of each kind, a line each."""
-    table, lines = _table(title), []
+    table, lines = plain_table(title), []
     for heading in ("splits", "speakers\nin both", "their\nclips", "exact\ncopies", "near\ncopies"):
         table.add_column(heading, justify="left" if heading == "splits" else "right")
     for overlap in leaks.overlaps:

@@ -16,16 +16,17 @@ import click
 )
 @click.option("--kind", "kinds", multiple=True, metavar="NAME", help="Only this figure.  Repeatable.")
 def figures(table: Path, out: Path | None, kinds: tuple[str, ...]) -> None:
-    """Draw every figure from a table alone; nothing is trained.
+    """Draw every figure from a table; nothing is trained.
 
-    A table of several corpora or keywords gets a folder for each.
+    All but 'det' need the table alone; that one reads the clip scores in runs/ beside it. A table of several
+    corpora or keywords gets a folder for each.
     """
-    from bench.figures.plots import KINDS, draw_figures
+    from bench.figures.plots import ALL_KINDS, draw_figures
     from bench.records import RESULTS_FILE, load_results
 
     beside = table.parent / "figures"
     out = out or (beside if table.name == RESULTS_FILE else beside / table.stem)
-    drawn = draw_figures(load_results(table), out, kinds or tuple(KINDS))
+    drawn = draw_figures(load_results(table), out, kinds or ALL_KINDS, table.parent / "runs")
     for path in drawn.written:
         click.echo(path)
     for line in drawn.left_out:

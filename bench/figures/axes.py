@@ -24,6 +24,14 @@ AXES = {
 FLOAT, QUANTIZED = sns.color_palette("colorblind", 2)
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
+DASHES = ("-", "--", ":")
+
+
+def line_styles(count: int) -> list[tuple[Any, str]]:
+    """A colour and a dash for each of many lines; no two have both in common up to thirty."""
+    colours = sns.color_palette("colorblind", 10)
+    return [(colours[n % 10], DASHES[n // 10 % len(DASHES)]) for n in range(count)]
+
 
 def series(rows: pd.DataFrame, axes: Axes, x: str, y: str) -> None:
     """Float and quantized models in two colours."""

@@ -28,6 +28,10 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
         The files written.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
+    if figure.get_layout_engine() is not None:
+        # The canvas of the SVG would lay out anew, for its own 72 dots per inch.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     written = []
     # Not figure.savefig, which draws everything twice.
     for suffix, write in (

@@ -19,6 +19,7 @@ from bench.compare.tables import IDENTITY, known
 from bench.figures.axes import FLOAT as FLOAT
 from bench.figures.axes import QUANTIZED as QUANTIZED
 from bench.figures.axes import finish, scatter, series
+from bench.figures.det import DET, det
 from bench.figures.files import NothingToDrawError, save_figure
 from models.errors import ResultsError
 
@@ -162,6 +163,8 @@ def pareto_macs(rows: pd.DataFrame, axes: Axes) -> None:
 
 OF_THE_STUDY = (quantization, distillation, size_vs_epochs, size_vs_macs, metric_vs_macs, macs_vs_epochs)
 KINDS = {draw.__name__: draw for draw in (*OF_THE_STUDY, pareto_size, pareto_macs)}
+# One of them takes more than a table.
+ALL_KINDS = (*KINDS, DET)
 
 
 def non_dominated(x: Iterable[float], y: Iterable[float]) -> list[bool]:
@@ -178,12 +181,13 @@ def non_dominated(x: Iterable[float], y: Iterable[float]) -> list[bool]:
     ]
 
 
-def draw_figure(table: pd.DataFrame, kind: str) -> Figure:
+def draw_figure(table: pd.DataFrame, kind: str, runs: Path | None = None) -> Figure:
     """One figure of rows that belong together.
 
     Args:
         table: Results of one corpus, keyword, model and recipe (see ``groups``).
-        kind: A name from ``KINDS``.
+        kind: A name from ``ALL_KINDS``.
+        runs: Folder of the run folders, whose clip scores ``det`` is drawn from.
 
     Raises:
         NothingToDrawError: The table has no rows for it.
@@ -198,32 +202,38 @@ def draw_figure(table: pd.DataFrame, kind: str) -> Figure:
     title = [known(table[name].iloc[0]) if name in table else "" for name in ("data", "keyword")]
     if all(title):
         axes.set_title(f"{title[0]}, keyword {title[1]!r}", loc="left", fontsize=10)
-    KINDS[kind](rows, axes)
+    if kind == DET:
+        det(table, runs, axes)
+    else:
+        KINDS[kind](rows, axes)
     return figure
 
 
-def draw_figures(table: pd.DataFrame, out: Path, kinds: Iterable[str] = tuple(KINDS)) -> Drawn:
+def draw_figures(
+    table: pd.DataFrame, out: Path, kinds: Iterable[str] = tuple(KINDS), runs: Path | None = None
+) -> Drawn:
     """Draws figures as PNG and SVG; the same table gives the same bytes.
 
     Args:
         table: Results, this toolkit's own or the published ones.
         out: Folder for the files, made if missing; each of several ``groups`` gets a folder in it.
-        kinds: Names from ``KINDS``.
+        kinds: Names from ``ALL_KINDS``.
+        runs: Folder of the run folders, whose clip scores ``det`` is drawn from.
 
     Raises:
         ResultsError: There is no such figure.
     """
     kinds = list(dict.fromkeys(kinds))
     for kind in kinds:
-        if kind not in KINDS:
-            raise ResultsError(f"no figure {kind!r}; there is: {', '.join(KINDS)}")
+        if kind not in ALL_KINDS:
+            raise ResultsError(f"no figure {kind!r}; there is: {', '.join(ALL_KINDS)}")
     drawn = Drawn([], [])
     # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
     with sns.axes_style("whitegrid"), mpl.rc_context({"svg.hashsalt": "kws-bench", "font.size": 10}):
         for folder, rows in groups(table).items():
             for kind in kinds:
                 try:
-                    figure = draw_figure(rows, kind)
+                    figure = draw_figure(rows, kind, runs)
                 except NothingToDrawError as error:
                     drawn.left_out.append(f"{f'{folder}/' if folder else ''}{kind}: {error}")
                 else:

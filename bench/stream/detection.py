@@ -188,14 +188,31 @@ def choose_threshold(
     for threshold in 1 / (1 + np.exp(-LOG_ODDS)):
         detections, _ = detect(frames, Hysteresis(float(threshold)), DetectorState())
         scores.append(score(detections, keywords, duration_s, float(threshold)))
-    allowed = [one for one in scores if one.false_alarms_per_hour <= max_false_alarms_per_hour]
-    fewest = min((one.misses for one in allowed), default=0)
-    good = np.flatnonzero([one in allowed and one.misses == fewest for one in scores])
-    if not len(good):
-        return scores[-1]
+    allowed = [one.false_alarms_per_hour <= max_false_alarms_per_hour for one in scores]
+    return scores[best_index([one.misses for one in scores], allowed)]
+
+
+def best_index(misses: npt.ArrayLike, allowed: npt.ArrayLike) -> int:
+    """The middle of the widest unbroken stretch of allowed thresholds that miss fewest keywords.
+
+    Args:
+        misses: At each threshold, ascending, shape (n,).
+        allowed: Whether its false alarms are few enough, shape (n,).
+
+    Returns:
+        Its index; that of the strictest threshold where none is allowed.
+
+    Example:
+        >>> best_index([0, 1, 1, 1, 2], [False, True, True, True, True])
+        2
+    """
+    counts, may = np.asarray(misses), np.asarray(allowed, bool)
+    if not may.any():
+        return len(counts) - 1
+    good = np.flatnonzero(may & (counts == counts[may].min()))
     stretches = np.split(good, np.flatnonzero(np.diff(good) > 1) + 1)
     widest = max(stretches, key=len)
-    return scores[int(widest[len(widest) // 2])]
+    return int(widest[len(widest) // 2])
 
 
 def clip_threshold(labels: npt.ArrayLike, probabilities: npt.ArrayLike, max_far: float = CLIP_FAR) -> float:

@@ -21,6 +21,10 @@ FEWEST_OTHERS = 5
 SNR_DB = 20.0
 # Clips that the level of the background is set by.
 LEVEL_CLIPS = 200
+# The end of a word is looked for in stretches of 50 ms, 10 ms apart.
+STEP_SAMPLES = SAMPLE_RATE_HZ // 100
+SPEECH_STEPS = 5
+SPEECH_RANGE_DB = 30.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,28 @@ def _place(name: str, order: Sequence[tuple[int, bool]], rng: np.random.Generato
     placed = tuple(Placed(row, int(start), key) for (row, key), start in zip(order, starts, strict=True))
     # A second of background at the end, so that the last clip is heard to its end.
     return Joined(name, placed, placed[-1].start_sample + 2 * CLIP_SAMPLES, seed)
+
+
+def spoken_samples(clip: Int16Array) -> int:
+    """Where the speech in a clip ends, to 10 ms: the last stretch of 50 ms with the power of speech.
+
+    That is half way, in dB, between the quietest tenth of the clip and its loudest stretch, but at most
+    30 dB below the latter: words end softly, but not that softly.
+
+    Args:
+        clip: Samples, shape (L,), at least 50 ms.
+
+    Returns:
+        Samples from its beginning; the whole clip where it is silent or of one level.
+    """
+    power = np.square(clip.astype(np.float64)).reshape(-1, STEP_SAMPLES).mean(1)
+    smooth = np.convolve(power, np.full(SPEECH_STEPS, 1 / SPEECH_STEPS), mode="valid")
+    level_db = 10 * np.log10(np.maximum(smooth, 1.0))
+    loudest, quietest = level_db.max(), np.percentile(level_db, 10)
+    active = np.flatnonzero(level_db >= max((loudest + quietest) / 2, loudest - SPEECH_RANGE_DB))
+    # A stretch that is half speech is as loud as that: the word ends in its middle.
+    steps = int(active[-1]) + (SPEECH_STEPS + 1) // 2
+    return len(clip) if active[-1] == len(level_db) - 1 else steps * STEP_SAMPLES
 
 
 def render(joined: Joined, corpus: Corpus) -> Iterator[Int16Array]:

@@ -56,3 +56,21 @@ def test_hooks_round_what_matrices_read_and_leave_the_state() -> None:
     assert torch.equal(outputs * 8, (outputs * 8).round())
     assert not torch.equal(state * 8, (state * 8).round())
     assert names == ["weight_ih_l0", "weight_hh_l0", "weight_ih_l1", "weight_hh_l1"]
+
+
+def test_the_state_itself_is_not_rounded() -> None:
+    """The formula as it is written: products read the rounded state, the update gate the exact one."""
+    torch.manual_seed(0)
+
+    def coarse(values: torch.Tensor) -> torch.Tensor:
+        return (values * 4).round() / 4
+
+    gru = QuantGRU(6, 5, 1, state=coarse)
+    frames, state = torch.randn(4, 9, 6), torch.zeros(4, 5)
+    for frame in frames.unbind(1):
+        of_frame = (gru.weight_ih_l0 @ frame.T).T + gru.bias_ih_l0
+        of_state = (gru.weight_hh_l0 @ coarse(state).T).T + gru.bias_hh_l0
+        (r, z, n), (hr, hz, hn) = of_frame.chunk(3, 1), of_state.chunk(3, 1)
+        update = torch.sigmoid(z + hz)
+        state = (1 - update) * torch.tanh(n + torch.sigmoid(r + hr) * hn) + update * state
+    torch.testing.assert_close(gru(frames)[1][0], state, atol=1e-6, rtol=0)

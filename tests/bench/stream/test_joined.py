@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.corpora.base import SAMPLE_RATE_HZ, Corpus
-from bench.stream.joined import Joined, joined_stream, render, speech_keyword_speech
+from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus
+from bench.stream.joined import Joined, joined_stream, render, speech_keyword_speech, spoken_samples
 from models.errors import CorpusError
 
 
@@ -83,3 +83,18 @@ def test_a_split_without_the_keyword_is_refused(tone_corpus: Corpus) -> None:
     without = replace(tone_corpus, clips=clips.reset_index(drop=True))
     with pytest.raises(CorpusError, match="test split of tones needs clips of 'start'"):
         joined_stream(without, "start", "test")
+
+
+@pytest.mark.parametrize("noise_level", [0, 30, 300])
+@pytest.mark.parametrize("end_ms", [400, 730, 900])
+def test_the_end_of_a_word_is_found(noise_level: float, end_ms: int) -> None:
+    rng = np.random.default_rng(end_ms)
+    clip = rng.normal(0, noise_level, CLIP_SAMPLES) if noise_level else np.zeros(CLIP_SAMPLES)
+    stop = end_ms * 16
+    clip[stop - 4000 : stop] += 8000 * np.sin(np.arange(4000) * 0.3)
+    assert spoken_samples(clip.astype(np.int16)) / 16 == pytest.approx(end_ms, abs=30)
+
+
+@pytest.mark.parametrize("level", [0, 1000])
+def test_a_clip_of_one_level_ends_with_the_clip(level: int) -> None:
+    assert spoken_samples(np.full(CLIP_SAMPLES, level, np.int16)) == CLIP_SAMPLES

@@ -1,0 +1,65 @@
+"""The command ``operate``: runs on long audio, at thresholds chosen on validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.plugins import plugin_option
+
+
+@click.command()
+@plugin_option()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN ...]", type=click.Path(path_type=Path))
+@click.option(
+    "--max-false-alarms",
+    "rates",
+    type=click.FloatRange(0),
+    multiple=True,
+    default=(0.1, 0.5, 1.0),
+    show_default=True,
+    help="An hour, on validation: one operating point each.  Repeatable.",
+)
+@click.option(
+    "--joinings",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Streams a split: the same clips in other orders, gaps and noise.",
+)
+@click.option(
+    "--max-buffer-len",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    help="Model frames that attention looks back on; of 80 ms in crnn, so that 12 are a second.",
+)
+@click.option("--data", help="Where the runs' corpus lies now.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for tables and figures.  [default: operate/ beside runs/]",
+)
+def operate(
+    runs: tuple[Path, ...],
+    rates: tuple[float, ...],
+    joinings: int,
+    max_buffer_len: int,
+    data: str | None,
+    out: Path | None,
+) -> None:
+    """Miss rate at so many false alarms an hour, and detection delay, on long audio.
+
+    The clips of each RUN's validation and test speakers are joined with background noise to streams;
+    thresholds are chosen on validation and applied to test. More joinings give finer steps, but the speech
+    stays the same, and intervals stay those of one joining.
+    """
+    from rich.console import Console
+
+    from bench.stream.operate import OperateConfig
+    from bench.stream.operate import operate as run_operate
+
+    config = OperateConfig(max_buffer_len, joinings, tuple(dict.fromkeys(sorted(rates))))
+    table = run_operate(runs, data, config, out, lambda line: click.echo(line, err=True))
+    Console(highlight=False).print(table)

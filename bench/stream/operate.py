@@ -1,0 +1,233 @@
+"""``bench operate``: what a run's model misses at so many false alarms an hour, and how late it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from bench.records import RunRecord, write_text_atomically
+from bench.report import plain_table
+from bench.stream.operate_plot import Line, draw_curves, draw_delays
+from bench.stream.operation import Sweep, choose, delays_ms, resolves, sweep
+from bench.stream.rates import Floats
+from bench.stream.run import Say
+from bench.stream.tracks import run_at, tracks_of
+from models.errors import ResultsError
+
+POINTS_FILE, CURVES_FILE = "operating_points.csv", "operating_curves.csv"
+RATES_PER_HOUR = (0.1, 0.5, 1.0)
+# Attention looks back on what the models are trained on: a second.
+BUFFER_LEN = 12
+JOININGS = 3
+IDENTITY = ("run_id", "label", "chain", "model", "data", "corpus_hash", "keyword", "recipe", "seed")
+
+
+@dataclass(frozen=True)
+class OperateConfig:
+    """How the streams are made, listened to and judged.
+
+    Attributes:
+        max_buffer_len: Model frames that attention looks back on.
+        joinings: How many times the clips of a split are joined.
+        rates_per_hour: False alarms that validation may give, one operating point each.
+    """
+
+    max_buffer_len: int = BUFFER_LEN
+    joinings: int = JOININGS
+    rates_per_hour: tuple[float, ...] = RATES_PER_HOUR
+
+
+@dataclass(frozen=True)
+class Operated:
+    """One run on long audio.
+
+    Attributes:
+        record: Its row.
+        validation: Errors at every threshold on the validation speakers.
+        test: On the test speakers.
+        chosen: For each rate, the index of the threshold chosen on validation.
+        delays_ms: For each rate, from the end of each word found on test to its detection.
+    """
+
+    record: RunRecord
+    validation: Sweep
+    test: Sweep
+    chosen: tuple[int, ...]
+    delays_ms: tuple[Floats, ...]
+
+
+def operate(
+    paths: Sequence[Path], data: str | None, config: OperateConfig, out: Path | None, say: Say
+) -> Table:
+    """Finds the operating points of runs; writes two tables and two figures.
+
+    Args:
+        paths: Run folders, or files in them.
+        data: Where the runs' corpus lies now; None for where it lay.
+        config: How to listen and judge.
+        out: Folder for tables and figures; None for ``operate/`` beside the first run's ``runs/``.
+        say: Gets a line for each stream that is listened to, and for each file.
+
+    Returns:
+        The points, for the terminal.
+
+    Raises:
+        KwsError: A run or its corpus cannot be read, or the folder cannot be written to.
+    """
+    runs = [run_at(path) for path in paths]
+    folders = list({run.path.resolve(): run.path for run, _ in runs}.values())
+    found = [operate_one(path, data, config, say) for path in folders]
+    names = line_names([one.record for one in found])
+    beside = folders[0].absolute().parent
+    folder = out or (beside.parent if beside.name == "runs" else folders[0]) / "operate"
+    table, rates = points_table(found, config), config.rates_per_hour
+    try:
+        write_text_atomically(folder / POINTS_FILE, table.to_csv(index=False))
+        write_text_atomically(folder / CURVES_FILE, curves_table(found).to_csv(index=False))
+        lines = [
+            Line(name, one.validation, one.test, one.chosen, one.delays_ms)
+            for name, one in zip(names, found, strict=True)
+        ]
+        drawn = [*draw_curves(lines, rates, folder), *draw_delays(lines, rates, folder)]
+    except OSError as error:
+        raise ResultsError(
+            f"nothing written to {folder}: {error.strerror or error}; give another --out"
+        ) from None
+    for path in (folder / POINTS_FILE, folder / CURVES_FILE, *drawn):
+        say(str(path))
+    return terminal_table(names, found, config)
+
+
+def operate_one(path: Path, data: str | None, config: OperateConfig, say: Say) -> Operated:
+    """One run: thresholds chosen on its validation streams and applied to its test streams."""
+    _, record = run_at(path)
+    tracks = tracks_of(path, data, config.max_buffer_len, config.joinings, say)
+    validation, test = sweep(tracks["validation"]), sweep(tracks["test"])
+    chosen = tuple(choose(validation, rate) for rate in config.rates_per_hour)
+    delays = tuple(delays_ms(tracks["test"], float(test.thresholds[index])) for index in chosen)
+    return Operated(record, validation, test, chosen, delays)
+
+
+def line_names(records: Sequence[RunRecord]) -> list[str]:
+    """A name for each run, its label; with the keyword, data or seed where those differ."""
+    told = [name for name in ("data", "keyword", "seed") if len({getattr(r, name) for r in records}) > 1]
+    names = [
+        ", ".join([r.label, *(f"seed {r.seed}" if name == "seed" else getattr(r, name) for name in told)])
+        for r in records
+    ]
+    count = Counter(names)
+    return [
+        name if count[name] == 1 else f"{name} ({r.run_id[-6:]})"
+        for name, r in zip(names, records, strict=True)
+    ]
+
+
+def points_table(found: Sequence[Operated], config: OperateConfig) -> pd.DataFrame:
+    """A row a run and operating point; units and splits stand in the names of the columns."""
+    return pd.DataFrame(
+        [
+            {name: getattr(one.record, name) for name in IDENTITY}
+            | {"max_buffer_len": config.max_buffer_len, "joinings": config.joinings}
+            | {"max_false_alarms_per_hour": rate, "resolved": resolves(one.validation, rate)}
+            | {"threshold": float(one.test.thresholds[index])}
+            | _at(one.validation, index, "validation_")
+            | _at(one.test, index, "")
+            | _delay(delays)
+            for one in found
+            for rate, index, delays in zip(config.rates_per_hour, one.chosen, one.delays_ms, strict=True)
+        ]
+    )
+
+
+def curves_table(found: Sequence[Operated]) -> pd.DataFrame:
+    """A row a run, split and threshold: what the figure of the curves is drawn from."""
+    rows = []
+    for one in found:
+        for split, swept in (("validation", one.validation), ("test", one.test)):
+            part = pd.DataFrame({"threshold": swept.thresholds, **_columns(swept)})
+            part.insert(0, "split", split)
+            for name in reversed(IDENTITY):
+                part.insert(0, name, getattr(one.record, name))
+            rows.append(part)
+    return pd.concat(rows, ignore_index=True)
+
+
+def _columns(swept: Sweep) -> dict[str, Any]:
+    """Measures at every threshold, with both ends of their 95 % intervals."""
+    miss_low, miss_high = swept.miss_rate_interval
+    alarms_low, alarms_high = swept.false_alarms_interval
+    return {
+        "hours": swept.hours,
+        "false_alarms": swept.false_alarms,
+        "false_alarms_per_hour": swept.false_alarms_per_hour,
+        "false_alarms_per_hour_low": alarms_low,
+        "false_alarms_per_hour_high": alarms_high,
+        "keyword_clips": swept.missed.shape[1],
+        "keyword_speakers": len(set(swept.speakers)),
+        "miss_rate": swept.miss_rate,
+        "miss_rate_low": miss_low,
+        "miss_rate_high": miss_high,
+    }
+
+
+def _at(swept: Sweep, index: int, prefix: str) -> dict[str, Any]:
+    return {
+        f"{prefix}{name}": value[index].item() if isinstance(value, np.ndarray) else value
+        for name, value in _columns(swept).items()
+    }
+
+
+def _delay(delays: Floats) -> dict[str, float]:
+    """Median and the middle 95 % of the delays; NaN where nothing was found."""
+    low, median, high = np.percentile(delays, [2.5, 50, 97.5]) if len(delays) else [np.nan] * 3
+    return {"delay_ms": float(median), "delay_ms_low": float(low), "delay_ms_high": float(high)}
+
+
+def terminal_table(names: Sequence[str], found: Sequence[Operated], config: OperateConfig) -> Table:
+    """What a person wants to see first, in 80 columns."""
+    table = plain_table("threshold chosen on validation, applied to test", _caption(found, config))
+    for heading in ("chain", "allowed\nan hour", "miss rate, %\ntest", "false alarms\nan hour, test"):
+        table.add_column(heading, justify="left" if heading == "chain" else "right", no_wrap=True)
+    table.add_column("delay, ms\ntest", justify="right", no_wrap=True)
+    points = points_table(found, config).itertuples()
+    for name, one in zip(names, found, strict=True):
+        for number, rate in enumerate(config.rates_per_hour):
+            point: Any = next(points)
+            table.add_row(
+                "" if number else name.replace("(", "\n (").replace(",", ",\n "),
+                f"{rate:g}{'' if point.resolved else '*'}",
+                f"{point.miss_rate:.1%} ({point.miss_rate_low:.1%}-{point.miss_rate_high:.1%})".replace(
+                    "%", ""
+                ),
+                f"{point.false_alarms_per_hour:.2f} ({point.false_alarms_per_hour_low:.2f}"
+                f"-{point.false_alarms_per_hour_high:.2f})",
+                f"{point.delay_ms:.0f} ({point.delay_ms_low:.0f} to {point.delay_ms_high:.0f})"
+                if len(one.delays_ms[number])
+                else "-",
+                end_section=number == len(config.rates_per_hour) - 1,
+            )
+    return table
+
+
+def _caption(found: Sequence[Operated], config: OperateConfig) -> str:
+    """How much audio and how many people stand behind the figures."""
+    first = found[0]
+    parts = [
+        f"{split}: {swept.hours:.2f} h in {swept.joinings} joinings, {swept.missed.shape[1]} keyword clips "
+        f"of {len(set(swept.speakers))} speakers"
+        for split, swept in (("validation", first.validation), ("test", first.test))
+    ]
+    parts += ["in brackets: 95 % intervals, of the delay the middle 95 % of the clips found"]
+    if any(not resolves(one.validation, rate) for one in found for rate in config.rates_per_hour):
+        least = max(1 / one.validation.hours for one in found)
+        parts += [
+            f"* below {least:.2f} an hour, one false alarm on all of validation: the threshold allows none"
+        ]
+    return "\n".join(parts)

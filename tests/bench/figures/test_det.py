@@ -1,0 +1,167 @@
+"""The DET figure against scikit-learn, and drawn from run folders made by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from matplotlib.figure import Figure
+from sklearn.metrics import det_curve, roc_curve
+
+from bench.cli import main
+from bench.figures.det import Scores, load_scores, mean_curve, miss_rates
+from bench.figures.plots import NothingToDrawError, draw_figure
+from bench.metrics import eer, frr_at_far
+from bench.statistics.intervals import intervals
+
+
+def clips(seed: int, *, tied: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores and speakers of 300 clips, some 40 of them the keyword."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(300) < 0.13).astype(float)
+    scores = 1 / (1 + np.exp(-rng.normal(2.5 * labels, 1)))
+    return labels, scores.round(1) if tied else scores, np.array([f"s{n % 7}" for n in range(300)])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_miss_rates_are_those_of_scikit_learn(seed: int, tied: bool) -> None:
+    labels, scores, _ = clips(seed, tied=tied)
+    alarms, misses, _ = det_curve(labels, scores)
+    # Where several thresholds give the same alarms, the one that misses fewest is meant.
+    expected = [misses[alarms <= alarm].min() for alarm in alarms]
+    assert miss_rates(labels, scores, alarms)[0] == pytest.approx(expected)
+    for far in (0.0, 0.001, 0.01, 0.07, 0.5, 1.0):
+        assert miss_rates(labels, scores, [far])[0, 0] == pytest.approx(frr_at_far(labels, scores, far))
+
+
+def test_weights_count_clips_several_times() -> None:
+    labels, scores, _ = clips(4, tied=True)
+    weights = np.random.default_rng(0).integers(0, 4, (20, 7))[:, np.arange(300) % 7]
+    rates = np.array([0.0, 0.02, 0.1, 0.3])
+    found = miss_rates(labels, scores, rates, weights)
+    for row, weight in zip(found, weights, strict=True):
+        alarms, hits, _ = roc_curve(labels, scores, sample_weight=weight, drop_intermediate=False)
+        assert row == pytest.approx([1 - hits[alarms <= rate + 1e-12].max() for rate in rates])
+
+
+def test_the_band_is_the_interval_of_the_table() -> None:
+    labels, scores, speakers = clips(5)
+    _, band = mean_curve([Scores(labels, scores, speakers)], np.array([0.001, 0.01]))
+    expected = intervals(labels, scores, speakers)
+    assert band is not None
+    for column, name in zip(band.T, ("frr_at_far_01pct", "frr_at_far_1pct"), strict=True):
+        assert column == pytest.approx([expected[name].low, expected[name].high])
+
+
+def test_a_draw_without_a_class_is_left_out() -> None:
+    weights = np.array([[1, 1, 1, 1], [1, 0, 1, 0]])
+    found = miss_rates([0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4], [0.0], weights)
+    assert found[0].tolist() == [0.5]
+    assert np.isnan(found[1]).all()
+
+
+def save(runs: Path, run_id: str, seed: int, *, speakers: bool = True) -> None:
+    """A run folder with nothing but scores."""
+    labels, scores, who = clips(seed)
+    (runs / run_id).mkdir(parents=True)
+    kept = {"test_labels": labels, "test": scores} | ({"test_speakers": who} if speakers else {})
+    np.savez_compressed(runs / run_id / "scores.npz", allow_pickle=False, **kept)
+
+
+def table(*labels: str) -> pd.DataFrame:
+    """Rows of one corpus, the runs named by their numbers."""
+    return pd.DataFrame(
+        {
+            "run_id": [f"run-{n}" for n in range(len(labels))],
+            "label": labels,
+            "chain": ["", *["kd"] * (len(labels) - 1)],
+            "status": "ok",
+            "data": "tones",
+            "keyword": "left",
+            "au_fa_fr": 0.1,
+            "size_kb": 10.0,
+            "macs": 1000,
+        }
+    )
+
+
+def curves(figure: Figure) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {
+        str(line.get_label()): (np.asarray(line.get_xdata()), np.asarray(line.get_ydata()))
+        for line in figure.axes[0].get_lines()
+        if not str(line.get_label()).startswith("_")
+    }
+
+
+def test_a_line_a_label_with_its_band_and_equal_error(tmp_path: Path) -> None:
+    for number in range(2):
+        save(tmp_path, f"run-{number}", number)
+    figure = draw_figure(table("B", "KD"), "det", tmp_path)
+    axes = figure.axes[0]
+    assert list(curves(figure)) == ["B", "KD"]
+    assert len(axes.collections) == 2
+    dots = [line.get_xydata()[0] for line in axes.get_lines() if line.get_marker() == "o"]
+    for number, (label, (x, y)) in enumerate(curves(figure).items()):
+        labels, scores, _ = clips(number)
+        for far, miss in zip(x[1:], y[1:], strict=True):
+            assert miss == pytest.approx(
+                max(frr_at_far(labels, scores, far + 1e-9), 0.5 / labels.sum()), abs=1e-9
+            ), label
+        assert dots[number] == pytest.approx([eer(labels, scores)] * 2)
+    assert "bands: 95 %" in axes.get_xlabel()
+
+
+def test_repeats_are_one_line_their_mean(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path, f"run-{number}", number)
+    found = [load_scores(tmp_path / f"run-{number}") for number in (1, 2)]
+    rates = np.array([0.01, 0.1])
+    runs = [scores for scores in found if scores is not None]
+    line, band = mean_curve(runs, rates)
+    each = [[frr_at_far(run.labels, run.scores, rate) for rate in rates] for run in runs]
+    assert line == pytest.approx(np.mean(each, 0))
+    assert band is not None
+    assert (band[0] < line).all()
+    assert (line < band[1]).all()
+    assert list(curves(draw_figure(table("B", "KD", "KD"), "det", tmp_path))) == ["B", "KD"]
+
+
+def test_older_runs_have_no_band_and_the_figure_says_so(tmp_path: Path) -> None:
+    save(tmp_path, "run-0", 0)
+    save(tmp_path, "run-1", 1, speakers=False)
+    axes = draw_figure(table("B", "KD", "AD"), "det", tmp_path).axes[0]
+    assert len(axes.collections) == 1
+    assert "no speakers kept with the scores, so no band: KD" in axes.get_xlabel()
+    assert "no scores kept, so left out: AD" in axes.get_xlabel()
+
+
+def test_without_run_folders_it_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(NothingToDrawError, match="no scores of the table's runs"):
+        draw_figure(table("B", "KD"), "det", tmp_path / "runs")
+    with pytest.raises(NothingToDrawError, match="names no runs"):
+        draw_figure(table("B").drop(columns="run_id"), "det", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", None])
+def test_damaged_scores_are_none(tmp_path: Path, content: bytes | None) -> None:
+    (tmp_path / "scores.npz").write_bytes(content or b"")
+    if content is None:
+        np.savez(tmp_path / "scores.npz", test=np.zeros(3), test_labels=np.zeros(3))
+    assert load_scores(tmp_path) is None
+
+
+def test_command_draws_it_from_the_runs_beside_the_table(tmp_path: Path) -> None:
+    table("B", "KD").to_csv(tmp_path / "results.csv", index=False)
+    arguments = ["figures", str(tmp_path / "results.csv"), "--kind", "det", "--kind", "size_vs_macs"]
+    without = CliRunner().invoke(main, arguments)
+    assert "left out: det: no scores of the table's runs" in without.stderr
+    assert "size_vs_macs.png" in without.stdout
+    save(tmp_path / "runs", "run-0", 0)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert (tmp_path / "figures" / "det.png").stat().st_size > 10_000
+    first = (tmp_path / "figures" / "det.svg").read_bytes()
+    CliRunner().invoke(main, arguments)
+    assert (tmp_path / "figures" / "det.svg").read_bytes() == first

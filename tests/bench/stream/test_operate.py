@@ -1,0 +1,179 @@
+"""``bench operate`` on a run that has learnt to tell tones apart."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+import bench.stream.tracks as subject
+from bench.cli import main
+from bench.config import Recipe, RunConfig
+from bench.pipeline import run_chain
+from bench.records import RunRecord, save_record
+from bench.stream.operate import OperateConfig, line_names, operate_one
+from bench.stream.operation import delays_ms, sweep
+from bench.stream.run import StreamConfig
+from bench.threads import threads
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path:
+    """The base, half trained, and its quantized form."""
+    recipe = Recipe(versions=1, batch_size=32)
+    config = RunConfig(chain="dq", data=str(tone_folder), keyword="start", recipe=recipe, epochs=12)
+    folder = tmp_path_factory.mktemp("out")
+    with pytest.MonkeyPatch.context() as patch, threads(1):
+        patch.setenv("KWS_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        run_chain(config, folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def base(out: Path) -> Path:
+    (run,) = (out / "runs").glob("base-*")
+    return run
+
+
+def operate(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["operate", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_one_row_a_run_and_point_and_two_figures(out: Path, base: Path) -> None:
+    (quantized,) = (out / "runs").glob("dq-*")
+    result = operate(base, quantized / "weights.pt", base, "--joinings", "2")
+    assert result.exit_code == 0
+    folder = out / "operate"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "detection_delays.png",
+        "detection_delays.svg",
+        "operating_curves.csv",
+        "operating_curves.png",
+        "operating_curves.svg",
+        "operating_points.csv",
+    ]
+    points = pd.read_csv(folder / "operating_points.csv")
+    assert list(points["label"]) == ["B"] * 3 + ["DQ+B"] * 3
+    assert list(points["max_false_alarms_per_hour"]) == [0.1, 0.5, 1.0] * 2
+    # Two short streams tell none of these rates from none at all, and the table says so.
+    assert not points["resolved"].any()
+    assert (points["validation_false_alarms"] == 0).all()
+    assert (points["validation_false_alarms_per_hour_high"] > 100).all()
+    assert (points["keyword_clips"] == 6).all()
+    assert "0.1*" in result.stdout
+    assert "6 keyword clips of 2 speakers" in result.stdout
+    curves = pd.read_csv(folder / "operating_curves.csv")
+    for point in points.itertuples():
+        for split, prefix in (("validation", "validation_"), ("test", "")):
+            at = curves[(curves["run_id"] == point.run_id) & (curves["split"] == split)]
+            row = at[np.isclose(at["threshold"], point.threshold, rtol=1e-12)].iloc[0]
+            for name in ("false_alarms", "miss_rate", "miss_rate_low", "false_alarms_per_hour_high"):
+                assert row[name] == pytest.approx(getattr(point, prefix + name)), name
+
+
+def test_a_point_is_what_bench_stream_finds_at_its_threshold(base: Path, tmp_path: Path) -> None:
+    config = OperateConfig(joinings=1, rates_per_hour=(400.0,))
+    found = operate_one(base, None, config, lambda _: None)
+    threshold = float(found.test.thresholds[found.chosen[0]])
+    arguments = ["--threshold", repr(threshold), "--max-buffer-len", "12", "--out", tmp_path]
+    result = CliRunner().invoke(main, ["stream", str(base), "test", *map(str, arguments)])
+    heard = re.search(r"(\d+) of 6 keyword clips found, \d missed, (\d+) false alarms", result.output)
+    assert heard
+    hits = round(6 * (1 - found.test.miss_rate[found.chosen[0]]))
+    assert (int(heard[1]), int(heard[2])) == (hits, found.test.false_alarms[found.chosen[0]])
+    assert len(found.delays_ms[0]) == hits
+
+
+def test_tracks_are_kept_and_only_new_joinings_are_listened_to(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / base.name
+    shutil.copytree(base, run, ignore=shutil.ignore_patterns("tracks-*"))
+    said: list[str] = []
+    first = subject.tracks_of(run, None, 12, 1, said.append)
+    assert len(said) == 1
+    (kept,) = run.glob("tracks-*.npz")
+    written = kept.read_bytes()
+
+    def no_corpus(*_: object) -> None:
+        raise AssertionError("the corpus was opened")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subject, "corpus_of", no_corpus)
+        again = subject.tracks_of(run, None, 12, 1, said.append)
+    assert len(said) == 1
+    for split in ("validation", "test"):
+        for name, value in vars(first[split][0]).items():
+            assert np.array_equal(value, getattr(again[split][0], name)), name
+    more = subject.tracks_of(run, None, 12, 2, said.append)
+    assert said[1:] == [f"B ({base.name}): listening to joining 2 of 2"]
+    assert sorted(more["test"][1].clips) == sorted(first["test"][0].clips)
+    assert more["test"][1].clips.tolist() != first["test"][0].clips.tolist()
+    subject.tracks_of(run, None, 6, 1, said.append)
+    assert len(list(run.glob("tracks-*.npz"))) == 3
+    kept.write_bytes(written[:100])
+    subject.tracks_of(run, None, 12, 1, said.append)
+    assert len(said) == 4
+    assert subject.load_tracks(kept) is not None
+    # Other weights, other tracks.
+    (run / "weights.pt").write_bytes(b"other")
+    with pytest.raises(subject.ResultsError, match="cannot be loaded"):
+        subject.tracks_of(run, None, 12, 1, said.append)
+
+
+def test_delays_come_within_the_time_that_counts(base: Path) -> None:
+    tracks = subject.tracks_of(base, None, 12, 1, lambda _: None)["test"]
+    threshold = 0.2
+    assert sweep(tracks, np.array([threshold])).miss_rate[0] < 1
+    delays = delays_ms(tracks, threshold)
+    # From the beginning of the clip to a second after it, the word ending within.
+    assert (delays >= -1000).all()
+    assert (delays <= 2000).all()
+
+
+def test_wrong_input_is_one_line(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    about = dict.fromkeys(("label", "chain", "model", "data", "corpus_hash", "keyword", "recipe"), "x")
+    failed = RunRecord(run_id="bad", seed=0, status="diverged", reason="loss is nan", **about)
+    (tmp_path / "bad").mkdir()
+    save_record(tmp_path / "bad", failed)
+    (tmp_path / "file").touch()
+    cases = [
+        ((tmp_path / "nowhere",), "no run at"),
+        ((tmp_path / "empty",), "row.json is missing"),
+        ((base, tmp_path / "bad"), "holds no model: diverged, loss is nan"),
+        ((base, "--joinings", 1, "--out", tmp_path / "file" / "under"), "give another --out"),
+        ((base, "--max-buffer-len", 5, "--data", tmp_path / "nowhere"), "no data"),
+    ]
+    for arguments, said in cases:
+        result = operate(*arguments)
+        assert result.exit_code == 2, arguments
+        assert said in result.stderr.splitlines()[-1]
+    assert operate(base, "--max-false-alarms", "-1").exit_code == 2
+
+
+def test_lines_are_told_apart_by_what_differs() -> None:
+    def record(label: str, run_id: str, seed: int = 0, keyword: str = "left") -> RunRecord:
+        return RunRecord(
+            run_id=run_id,
+            label=label,
+            chain="",
+            model="crnn",
+            data="tones",
+            corpus_hash="c",
+            keyword=keyword,
+            recipe="default",
+            seed=seed,
+        )
+
+    assert line_names([record("B", "1"), record("KD", "2")]) == ["B", "KD"]
+    assert line_names([record("B", "1"), record("B", "2", seed=1)]) == ["B, seed 0", "B, seed 1"]
+    assert line_names([record("B", "1"), record("B", "2", keyword="stop")]) == ["B, left", "B, stop"]
+    assert line_names([record("B", "run-111111"), record("B", "run-222222")]) == ["B (111111)", "B (222222)"]
+
+
+def test_defaults_listen_as_the_models_are_trained() -> None:
+    assert OperateConfig().max_buffer_len == 12 < StreamConfig().max_buffer_len
