@@ -54,6 +54,15 @@ def test_noise_and_tones_equal_the_formula(host: HostModel) -> None:
         np.testing.assert_allclose(found[loud], expected[loud], atol=1e-3)
 
 
+def test_faint_clicks_go_through_the_floor(host: HostModel) -> None:
+    """One sample of the smallest size, at all distances to the windows' centres."""
+    samples = np.zeros(4000, np.int16)
+    samples[500::503] = 1
+    expected = by_the_formula(samples)
+    assert ((expected > np.log(1e-9)) & (expected < np.log(1e-8))).any()
+    np.testing.assert_allclose(host.log_mel(samples), expected, atol=1e-4)
+
+
 def test_silence_is_the_floor(host: HostModel) -> None:
     assert np.unique(host.log_mel(np.zeros(4000, np.int16))).tolist() == pytest.approx([LOG_FLOOR], abs=1e-5)
 
