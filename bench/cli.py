@@ -12,10 +12,12 @@ from bench.commands.compare import compare
 from bench.commands.data import data
 from bench.commands.export import export
 from bench.commands.figures import figures
+from bench.commands.latency import latency
 from bench.commands.list_ import list_
 from bench.commands.mcu import mcu
 from bench.commands.run import run
 from bench.commands.stream import stream
+from bench.commands.stress import stress
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -53,5 +55,5 @@ def main() -> None:
     """
 
 
-for command in (run, list_, data, compare, figures, stream, cache, export, mcu):
+for command in (run, list_, data, compare, figures, stream, stress, cache, export, mcu, latency):
     main.add_command(command)

@@ -120,6 +120,7 @@ class RunConfig:
         epochs: Epochs of each training at most; None: the recipe's.
         target_metric: Stop when au_fa_fr on validation is at most this; None: never.
         seed: Of initialisation, order, augmentation and masks.
+        split: ``speaker``, or ``random``: over clips, a fifth of them validation and test alike.
     """
 
     chain: str
@@ -131,6 +132,7 @@ class RunConfig:
     epochs: int | None = None
     target_metric: float | None = None
     seed: int = 0
+    split: str = "speaker"
 
     @property
     def max_epochs(self) -> int:

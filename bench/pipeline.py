@@ -110,7 +110,7 @@ def check(config: RunConfig) -> Chain:
     chain = parse(config.chain, default)
     # What only shows in a built model: widths to cut, a kernel longer than a clip.
     with torch.random.fork_rng(devices=[]):
-        student = chain.prepare(build(chain.student(default)))
+        student = chain.surgery(chain.prepare(build(chain.student(default))))
     predict(student, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
     return chain
 
@@ -136,7 +136,7 @@ def run_chain(
     """
     ui = ui or Ui()
     chain = check(config)
-    data = Data(open_corpus(config.data, config.keyword, progress=progress), config)
+    data = Data(open_corpus(config.data, config.keyword, split=config.split, progress=progress), config)
     ui.opened(data.corpus.hash, data.corpus.about())
     stages = plan(config, chain, data.corpus.hash, out / "runs")
     records: list[RunRecord] = []
@@ -168,14 +168,14 @@ def plan(config: RunConfig, chain: Chain, corpus_hash: str, runs: Path) -> list[
 
 def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, Any]:
     """All that determines a stage's result, and nothing that it does not read."""
-    # A corpus is what it holds, wherever it lies, and a recipe what it says, whatever its name.
+    # A corpus is what it holds, wherever it lies (its hash knows the split), a recipe what it says.
     recipe = replace(config.recipe, name="", epochs=config.max_epochs)
     settled = replace(config, chain="", label="", data=corpus_hash, epochs=None, recipe=recipe)
     if not chain.trained.parts:
         # The base has no teacher and no one to start from, and teaches as well as it can: no target.
         alone = replace(recipe, warm_start=False, teacher_ahead=False)
         settled = replace(settled, recipe=alone, target_metric=None)
-    return asdict(settled) | {
+    return {name: value for name, value in asdict(settled).items() if name != "split"} | {
         # The text of a chain omits its defaults, its parts hold them.
         "chain": [(type(part).__name__, asdict(part)) for part in chain.parts],
         "spec": spec_values(family(config.model).default),
@@ -195,6 +195,7 @@ def _make(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) 
         keyword=config.keyword,
         recipe=config.recipe.name,
         seed=config.seed,
+        split=config.split,
         target_au_fa_fr=config.target_metric if stage.chain.trained.parts else None,
         max_epochs=config.max_epochs,
         versions=config.recipe.versions,
@@ -260,8 +261,8 @@ def _student(chain: Chain, base: RunFolder, config: RunConfig) -> KwsModel:
     spec = family(config.model).default
     torch.manual_seed(seed_from("model", config.seed))
     model = build(chain.student(spec))
-    if config.recipe.warm_start and chain.parts and model.spec == spec:
-        model.load_state_dict(base.load_model().state_dict())
+    if config.recipe.warm_start and chain.parts:
+        model.start_from(base.load_model())
     return model
 
 

@@ -24,7 +24,8 @@ class RunRecord:
 
     Quality without a prefix is on the test clips, ``validation_`` marks the clips that the best epoch was
     chosen on. Ratios are of the base to this model, so that 20 means twenty times smaller. Peak memory is
-    what the process had held at the most when the row was written, all rows before it included.
+    what the process had held at the most when the row was written, all rows before it included. Where
+    split is ``random``, both kinds of quality are of the same clips.
     """
 
     run_id: str
@@ -36,6 +37,7 @@ class RunRecord:
     keyword: str
     recipe: str
     seed: int
+    split: str = "speaker"
     status: str = "ok"
     reason: str = ""
     au_fa_fr: float = float("nan")
@@ -165,6 +167,10 @@ def load_results(path: Path) -> pd.DataFrame:
         raise ResultsError(f"{path} is no results table: it has no column {missing[0]!r}")
     for name in missing_numbers(table):
         raise ResultsError(f"{path}: column {name!r} holds something that is no finite number")
+    if "corpus_hash" in table.columns:
+        # Rows of versions that could not split otherwise.
+        split = table["split"].astype(object) if "split" in table.columns else None
+        table["split"] = "speaker" if split is None else split.fillna("speaker")
     labels = table["label"] if "label" in table.columns else table["chain"]
     return table.assign(label=labels.astype(object).fillna(table["chain"].astype(object)).fillna("B"))
 

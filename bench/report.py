@@ -9,7 +9,8 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, SPLITS, Corpus
+from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, SPLITS, Corpus, stands_in
+from bench.corpora.leaks import Leaks
 from bench.records import RunRecord
 
 
@@ -43,6 +44,8 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     caption = (
         f"{first.keyword_clips} of {first.clips} test clips are the keyword; au_fa_fr, 1-AUC: lower is better"
     )
+    if first.split == "random":
+        caption += "\nrandom split: speakers stand on both sides, and test and validation are the same clips"
     table = _table(title, caption)
     for name, heading, _ in SUMMARY:
         table.add_column(heading, justify="left" if name == "label" else "right", no_wrap=True)
@@ -78,7 +81,7 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
     for heading in ("split", "clips", "hours", "words", "speakers"):
         whole.add_column(heading, justify="left" if heading == "split" else "right")
     for split in (*SPLITS, "all"):
-        part = clips if split == "all" else clips[clips["split"] == split]
+        part = clips if split == "all" else clips[stands_in(clips, split)]
         hours = f"{len(part) * seconds / 3600:.2f}"
         whole.add_row(
             split, f"{len(part):,}", hours, str(part["word"].nunique()), str(part["speaker"].nunique())
@@ -86,7 +89,33 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
     words = _table("clips of each word")
     for heading in ("word", *SPLITS):
         words.add_column(heading, justify="left" if heading == "word" else "right")
-    counts = pd.crosstab(clips["word"], clips["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    of_split = {split: clips["word"][stands_in(clips, split)].value_counts() for split in SPLITS}
+    counts = pd.DataFrame(of_split).fillna(0).astype(int).sort_index()
     for word, row in counts.iterrows():
         words.add_row(str(word), *(f"{count:,}" for count in row))
     return [whole, words]
+
+
+def leaks_table(leaks: Leaks, title: str, pairs: int) -> tuple[Table, list[str]]:
+    """What every two splits share, and the first pairs of each kind, a line each."""
+    table, lines = _table(title), []
+    for heading in ("splits", "speakers\nin both", "their\nclips", "exact\ncopies", "near\ncopies"):
+        table.add_column(heading, justify="left" if heading == "splits" else "right")
+    for overlap in leaks.overlaps:
+        name = " | ".join(overlap.splits)
+        counts = (len(overlap.speakers), overlap.speaker_clips, len(overlap.exact), len(overlap.near))
+        table.add_row(name, *(f"{count:,}" for count in counts))
+        if overlap.speakers:
+            more = ", ..." if len(overlap.speakers) > pairs else ""
+            lines.append(f"speakers in {name}: {', '.join(overlap.speakers[:pairs])}{more}")
+        for kind, found in (("exact", overlap.exact), ("near", overlap.near)):
+            lines += [
+                f"{kind} copy, {name}: {copy.source} | {copy.copy} ({copy.correlation:.3f})"
+                for copy in found[:pairs]
+            ]
+    if leaks.in_two_splits:
+        lines.append(f"{leaks.in_two_splits:,} clips stand in two splits themselves")
+    shown = ": " + ", ".join(leaks.silent[:pairs]) if leaks.silent and pairs else ""
+    lines.append(f"{len(leaks.silent):,} clips without sound{shown}")
+    lines.append("leaks found" if leaks.found else "no leaks found")
+    return table, lines

@@ -152,13 +152,15 @@ class IntegerModel:
     def _layer(self, name: str, tensor: Quantized) -> Layer:
         step_in, step_out = self.steps(name)
         scale = tensor.scale.astype(np.float64)
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise ModelError(f"{name}: a scale is not above 0")
         weight = tensor.weight.astype(np.int64)
         bias = np.zeros(len(scale)) if tensor.bias is None else tensor.bias.astype(np.float64)
         whole = np.rint(bias / (scale * step_in)).astype(np.int64)
         if name == "conv":
             whole = whole - INPUT_FORMAT[self.spec.activations][1] * weight.sum(1)
         reach = np.abs(weight).sum(1) << (15 if name == "classifier" else self.spec.activations - 1)
-        if not (np.isfinite(scale).all() and (scale > 0).all()) or (reach + np.abs(whole)).max() > LIMIT:
+        if (reach + np.abs(whole)).max() > LIMIT:
             raise ModelError(f"{name}: a sum would not fit in 32 bits; fewer activation bits would")
         return Layer(weight, whole, *multiplier_of(scale * (step_in / step_out)))
 

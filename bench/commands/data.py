@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from bench.plugins import plugin_option
+
+split_option = click.option(
+    "--split",
+    type=click.Choice(["speaker", "random"]),
+    default="speaker",
+    show_default=True,
+    help="How bench run would split it (see there).",
+)
 
 
 @click.group()
@@ -18,7 +28,8 @@ def data() -> None:
 @click.option(
     "--keyword", default="sheila", show_default=True, help="Spoken by the synthetic corpus; else ignored."
 )
-def data_info(path: str, keyword: str) -> None:
+@split_option
+def data_info(path: str, keyword: str, split: str) -> None:
     """Show what a corpus holds. PATH: synthetic, speech-commands, speech-commands-v0.02 or a folder."""
     from rich.console import Console
 
@@ -26,5 +37,37 @@ def data_info(path: str, keyword: str) -> None:
     from bench.report import corpus_tables
 
     console = Console()
-    for table in corpus_tables(open_corpus(path, keyword if path == "synthetic" else None)):
+    spoken = keyword if path == "synthetic" else None
+    for table in corpus_tables(open_corpus(path, spoken, split=split)):
         console.print(table)
+
+
+@data.command("leaks")
+@plugin_option()
+@click.argument("path")
+@click.option(
+    "--keyword", default="sheila", show_default=True, help="Spoken by the synthetic corpus; else ignored."
+)
+@split_option
+@click.option("--pairs", type=click.IntRange(0), default=5, show_default=True, help="Of each kind, to show.")
+def data_leaks(path: str, keyword: str, split: str, pairs: int) -> None:
+    """Look for what stands in two splits. PATH as in bench data info.
+
+    Speakers; clips that are the same sample for sample; clips that are the same recording at another level, a
+    little later or under light noise. Counts clips without sound, too. Exit status: 1 where something stands
+    in two splits, else 0.
+    """
+    from rich.console import Console
+
+    from bench.corpora import open_corpus
+    from bench.corpora.leaks import find_leaks
+    from bench.report import leaks_table
+
+    corpus = open_corpus(path, keyword if path == "synthetic" else None, split=split)
+    leaks = find_leaks(corpus, progress=True)
+    table, lines = leaks_table(leaks, f"{corpus.name}, split by {split}", pairs)
+    console = Console()
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    sys.exit(int(leaks.found))

@@ -24,7 +24,8 @@ from bench.plugins import plugin_option
 def export(run_path: Path, form: str, out: Path | None) -> None:
     """Write a run's quantized model for other runtimes.
 
-    RUN is a folder of results/runs whose chain ends in integers (sq or qat), a file in it, or a .kws file.
+    RUN is a folder of results/runs whose chain ends in integers (sq or qat), a file in it, or a .kws file;
+    onnx takes any run.
     """
     from bench.ship.export import export_run
 

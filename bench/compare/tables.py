@@ -18,7 +18,7 @@ from bench.records import load_results
 
 Rows = tuple[Mapping[str, Any], ...]
 # What a row is of, besides its chain. Only rows that agree in all of it are averaged.
-IDENTITY = ("data", "corpus_hash", "keyword", "model", "recipe", "max_epochs", "versions")
+IDENTITY = ("data", "corpus_hash", "split", "keyword", "model", "recipe", "max_epochs", "versions")
 QUALITY = re.compile(r"(validation_)?(au_fa_fr|auc|one_minus_auc|eer|frr_at_far_\w+|accuracy)")
 COST = ("macs", "macs_per_s", "params", "size_kb", "theoretical_kb", "latency_ms")
 EFFORT = ("epochs", "best_epoch", "epochs_to_target", "train_seconds")
@@ -256,6 +256,9 @@ def _why_not(
         threads = [known(row.get("latency_threads")) for row in (left, right)]
         differ = measure.name == "latency_ms" and all(threads) and threads[0] != threads[1]
         return f"latency on {threads[0]} and {threads[1]} threads" if differ else ""
+    splits = [known(row.get("split")) for row in (left, right)]
+    if all(splits) and splits[0] != splits[1]:
+        return f"different splits: {splits[0]} and {splits[1]}"
     for column, what in (("corpus_hash", "corpus"), ("keyword", "keyword")):
         values = [known(row.get(column)) for row in (left, right)]
         for value, side_ in zip(values, sides, strict=True):

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.corpora.base import SPLITS, Corpus
+from bench.corpora.splits import SPLIT_RULES
 from models.errors import CorpusError
 
 # Given the keyword to speak, if any, and whether to show progress.
 Opener = Callable[[str | None, bool], Corpus]
 _OPENERS: dict[str, Opener] = {}
+_SPEECH_COMMANDS = {"speech-commands": "v0.01", "speech-commands-v0.02": "v0.02"}
 
 
 def register(name: str) -> Callable[[Opener], Opener]:
@@ -34,23 +36,36 @@ def corpora() -> dict[str, Opener]:
     return dict(sorted(_OPENERS.items()))
 
 
-def open_corpus(data: str, keyword: str | None, *, progress: bool = True) -> Corpus:
+def open_corpus(data: str, keyword: str | None, *, split: str = "speaker", progress: bool = True) -> Corpus:
     """The corpus that ``--data`` names, made or fetched first where it has to be.
 
     Args:
         data: A registered name, or a folder.
         keyword: The synthetic corpus speaks it; every other one must hold it, unless it is None.
+        split: ``speaker``, or ``random`` for folders and Speech Commands: 80/20 over clips, the fifth being
+            validation and test alike.
         progress: Show progress bars.
 
     Raises:
         CorpusError: What is wrong with the data, the keyword or a split, and what would be right.
     """
-    if data in _OPENERS:
+    if split not in SPLIT_RULES:
+        raise CorpusError(f"no split rule {split!r}; there are: {', '.join(SPLIT_RULES)}")
+    if split != "speaker" and data in _SPEECH_COMMANDS:
+        from bench.corpora.speech_commands import speech_commands_corpus
+
+        corpus = speech_commands_corpus(_SPEECH_COMMANDS[data], split=split, progress=progress)
+    elif split != "speaker" and data in _OPENERS:
+        raise CorpusError(
+            f"the corpus {data!r} comes with its own splits and cannot be split at {split}; "
+            f"a folder and {', '.join(_SPEECH_COMMANDS)} can"
+        )
+    elif data in _OPENERS:
         corpus = _OPENERS[data](keyword, progress)
     elif Path(data).is_dir():
         from bench.corpora.folder import folder_corpus
 
-        corpus = folder_corpus(Path(data), progress=progress)
+        corpus = folder_corpus(Path(data), split=split, progress=progress)
     else:
         raise CorpusError(f"no data {data!r}: give a folder or one of: {', '.join(corpora())}")
     if keyword is not None:
@@ -90,5 +105,5 @@ def _speech_commands(version: str) -> Opener:
     return opener
 
 
-register("speech-commands")(_speech_commands("v0.01"))
-register("speech-commands-v0.02")(_speech_commands("v0.02"))
+for _name, _version in _SPEECH_COMMANDS.items():
+    register(_name)(_speech_commands(_version))

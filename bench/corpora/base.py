@@ -22,6 +22,8 @@ from models.errors import CorpusError
 SAMPLE_RATE_HZ = 16_000
 CLIP_SAMPLES = 16_000
 SPLITS = ("train", "validation", "test")
+# A clip of both: work without a test set reports what it chose its epoch on.
+VALIDATION_AND_TEST = "validation+test"
 SKIPPED_SHOWN = 5
 CLIP_COLUMNS = ("word", "speaker", "split", "source")
 
@@ -36,7 +38,8 @@ class Corpus:
         name: What the user called it: ``synthetic``, ``speech-commands`` or the folder's name.
         hash: Content hash; two corpora with the same hash hold the same clips and splits.
         waveforms: Memory-mapped int16 samples, shape (N, L).
-        clips: One row a clip, in the order of ``waveforms``: word, speaker, split, source.
+        clips: One row a clip, in the order of ``waveforms``: word, speaker, split, source. A clip that
+            stands in two splits names both, as in ``validation+test``.
         noise: Background noise, int16, one long row of samples; empty where there is none.
         skipped: Files that could not be read, each with the reason.
     """
@@ -64,7 +67,7 @@ class Corpus:
 
     def indices(self, split: str) -> npt.NDArray[np.int64]:
         """Row numbers of the clips of one split, ascending."""
-        return np.flatnonzero((self.clips["split"] == split).to_numpy())
+        return np.flatnonzero(stands_in(self.clips, split))
 
     def labels(self, keyword: str) -> npt.NDArray[np.int64]:
         """1 for clips of the keyword, 0 for all others, shape (N,).
@@ -75,6 +78,17 @@ class Corpus:
         if keyword not in set(self.words):
             raise CorpusError(unknown_keyword(keyword, self.words))
         return (self.clips["word"] == keyword).to_numpy().astype(np.int64)
+
+
+def stands_in(clips: pd.DataFrame, split: str) -> npt.NDArray[np.bool_]:
+    """Which rows of a table of clips stand in a split, shape (N,).
+
+    Example:
+        >>> stands_in(pd.DataFrame({"split": ["train", "validation+test"]}), "test").tolist()
+        [False, True]
+    """
+    names = [name for name in clips["split"].unique() if split in str(name).split("+")]
+    return clips["split"].isin(names).to_numpy()
 
 
 def unknown_keyword(keyword: str, words: Sequence[str]) -> str:

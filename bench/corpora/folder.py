@@ -17,7 +17,7 @@ from filelock import FileLock
 from bench.audio import AUDIO_SUFFIXES, AudioError, read_audio, read_clip
 from bench.corpora.base import Corpus, Int16Array, cache_dir, load_corpus, write_corpus
 from bench.corpora.progress import progress_bar
-from bench.corpora.splits import LIST_FILES, check_splits, clip_table, list_entries
+from bench.corpora.splits import LIST_FILES, RULE_TEXTS, check_splits, clip_table, list_entries
 from models.errors import CorpusError
 
 NOISE_FOLDER = "_background_noise_"
@@ -67,7 +67,8 @@ def folder_corpus(
             with ``_`` or ``.``, are ignored, but for ``_background_noise_``.
         name: The corpus's name; without one, the folder's.
         split: ``speaker``: by ``validation_list.txt`` and ``testing_list.txt``, and by speaker where one
-            or both are missing; ``random``: 80/10/10 over clips, for comparison with work that did so.
+            or both are missing; ``random``: 80/20 over clips, the fifth being validation and test alike,
+            for comparison with work that did so.
         progress: Whether to show progress on standard error.
 
     Raises:
@@ -117,7 +118,14 @@ def scan_folder(path: Path) -> Listing:
 
 def fingerprint(listing: Listing, split: str) -> str:
     """Changes when a file is added, removed, resized or touched, the rule or the format changes."""
-    parts = [FORMAT_VERSION, split, str(listing.root), listing.clips, listing.noise, listing.lists]
+    parts = [
+        FORMAT_VERSION,
+        RULE_TEXTS.get(split, split),
+        str(listing.root),
+        listing.clips,
+        listing.noise,
+        listing.lists,
+    ]
     return hashlib.sha256("\n".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -125,7 +133,7 @@ def content_hash_of(listing: Listing, split: str, progress: bool = False) -> str
     """Hash of paths, file contents, split rule and format: all that determines clips and splits."""
     files = [*listing.clips, *listing.noise, *listing.lists]
     paths = [listing.root / file.path for file in files]
-    total = hashlib.sha256(f"folder {FORMAT_VERSION} {split}\n".encode())
+    total = hashlib.sha256(f"folder {FORMAT_VERSION} {RULE_TEXTS.get(split, split)}\n".encode())
     digests = (digest for block in _mapped(_digest, paths, "reading", progress) for digest in block)
     for file, digest in zip(files, digests, strict=True):
         total.update(f"{digest} {file.path}\n".encode(errors="surrogateescape"))

@@ -69,6 +69,7 @@ def speech_commands_corpus(
     *,
     root: Path | None = None,
     releases: Mapping[str, Release] = RELEASES,
+    split: str = "speaker",
     progress: bool = True,
 ) -> Corpus:
     """Speech Commands with its official splits; found on disk, else downloaded and extracted.
@@ -77,6 +78,7 @@ def speech_commands_corpus(
         version: ``v0.01`` (30 words, 64,727 clips) or ``v0.02`` (35 words, 105,829 clips).
         root: A folder that is, or holds, the extracted archive; looked into before the cache.
         releases: The archives that exist, by version.
+        split: ``speaker``: the official lists; ``random``: over clips (see ``folder_corpus``).
         progress: Whether to show progress on standard error.
 
     Raises:
@@ -88,7 +90,7 @@ def speech_commands_corpus(
     folder = None if root is None else find_extracted(release, root)
     if folder is None:
         folder = _fetched(release, progress)
-    return folder_corpus(folder, name=f"speech-commands-{version}", progress=progress)
+    return folder_corpus(folder, name=f"speech-commands-{version}", split=split, progress=progress)
 
 
 def find_extracted(release: Release, root: Path) -> Path | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,13 +13,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from bench.compare.tables import IDENTITY, known
 from bench.figures.axes import FLOAT as FLOAT
 from bench.figures.axes import QUANTIZED as QUANTIZED
 from bench.figures.axes import finish, scatter, series
+from bench.figures.files import NothingToDrawError, save_figure
 from models.errors import ResultsError
 
 # README width: 6.4 inches at 150 dots.
@@ -44,10 +42,6 @@ class Drawn:
 
     written: list[Path]
     left_out: list[str]
-
-
-class NothingToDrawError(ResultsError):
-    """The table has no rows for a figure; the message says what it lacks."""
 
 
 def tokens(label: str) -> tuple[str, ...]:
@@ -233,27 +227,8 @@ def draw_figures(table: pd.DataFrame, out: Path, kinds: Iterable[str] = tuple(KI
                 except NothingToDrawError as error:
                     drawn.left_out.append(f"{f'{folder}/' if folder else ''}{kind}: {error}")
                 else:
-                    drawn.written.extend(_save(figure, out / folder / kind))
+                    drawn.written.extend(save_figure(figure, out / folder / kind))
     return drawn
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    """Writes both; a reader sees the old one or the new one."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    written = []
-    # Not figure.savefig, which draws everything twice.
-    for suffix, write in (
-        ("png", partial(FigureCanvasAgg(figure).print_png, metadata={"Software": None})),
-        ("svg", partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None, "Creator": None})),
-    ):
-        path, scratch = (stem.with_name(f"{stem.name}.{end}") for end in (suffix, f"{os.getpid()}.tmp"))
-        try:
-            write(scratch)
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
-        written.append(path)
-    return written
 
 
 def _measured(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def _advice(folder: Path) -> str:
         chain = str(json.loads((folder / "config.json").read_text())["chain"])
     except (OSError, ValueError, KeyError, TypeError):
         return "such as sq+ad+kd or qat+ad+kd; give the folder of such a run"
-    trained = [part for part in chain.split("+") if part.partition(":")[0] not in ("base", "dq", "")]
+    trained = [part for part in chain.split("+") if part.partition(":")[0] not in ("base", "dq", "lr", "")]
     would = ["+".join([token, *trained]) for token in ("sq", "qat")]
     return f"and this one is {chain or 'base'}; run --chain {would[0]} or --chain {would[1]} first"
 
@@ -48,7 +48,7 @@ def export_run(path: Path, form: str, out: Path | None) -> list[Path]:
 
     Args:
         path: Run folder, a file in it, or a ``.kws`` file.
-        form: A key of ``FORMATS``.
+        form: A key of ``FORMATS``; ``onnx`` also takes runs that end in floating point.
         out: Folder for the files; None for ``export/FORMAT`` beside the ``.kws`` file.
 
     Returns:
@@ -57,6 +57,8 @@ def export_run(path: Path, form: str, out: Path | None) -> list[Path]:
     Raises:
         KwsError: There is no such run, its model cannot be exported, or an extra is missing.
     """
+    if form == "onnx" and _ends_in_float(path):
+        return _write_float_onnx(path, out)
     artifact = find_artifact(path)
     model = kws_file.load(artifact)
     folder = out or artifact.parent / EXPORT_FOLDER / form
@@ -75,6 +77,26 @@ def _write_onnx(model: IntegerModel, folder: Path, name: str) -> list[Path]:
     paths = [folder / "model.onnx", folder / "model_stream.onnx"]
     write_onnx(model, paths[0], form="clip", weights="int8")
     write_onnx(model, paths[1], form="stream", weights="int8")
+    return paths
+
+
+def _ends_in_float(path: Path) -> bool:
+    folder = path if path.is_dir() else path.absolute().parent
+    return path.suffix != ".kws" and (folder / "config.json").exists() and not (folder / KWS_FILE).exists()
+
+
+def _write_float_onnx(path: Path, out: Path | None) -> list[Path]:
+    """A run without an integer model: float weights, or those of ``dq`` rounded to int8."""
+    from bench.ship.onnx_export import write_onnx
+    from bench.stream.run import open_run
+
+    run, _ = open_run(path)
+    model, chain = run.load_float_model()
+    folder = out or run.path / EXPORT_FOLDER / "onnx"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "model.onnx", folder / "model_stream.onnx"]
+    write_onnx(model, paths[0], form="clip", weights="int8" if chain.converts else "float")
+    write_onnx(model, paths[1], form="stream", weights="int8" if chain.converts else "float")
     return paths
 
 

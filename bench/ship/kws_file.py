@@ -130,7 +130,8 @@ def from_bytes(data: bytes, name: str = "the file") -> IntegerModel:
     kernel, stride = (k0, k1), (s0, s1)
     spec = IntegerSpec(channels, kernel, stride, hidden, attention, layers, n_mels, n_classes, activations)
     plain = (channels, *kernel, *stride, hidden, attention, layers, n_classes)
-    if min(plain) < 1 or k0 > n_mels or activations not in (8, 16):
+    usable = np.isfinite(conv_scale) and conv_scale > 0
+    if min(plain) < 1 or k0 > n_mels or activations not in (8, 16) or not usable:
         raise FileError(f"{name}: its header describes no model; write it anew")
     try:
         model = IntegerModel(spec, np.float16(conv_scale), _tensors(data, spec))

@@ -102,7 +102,7 @@ def corpus_of(run: RunFolder, data: str | None) -> tuple[Corpus, str]:
         ResultsError: The corpus there now holds other clips, so its test speakers may have been trained on.
     """
     about = json.loads((run.path / "config.json").read_text())["run"]
-    corpus = open_corpus(data or about["data"], about["keyword"])
+    corpus = open_corpus(data or about["data"], about["keyword"], split=about.get("split", "speaker"))
     record = load_record(run.path)
     if record is not None and record.corpus_hash != corpus.hash:
         raise ResultsError(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.measure import cost, count_macs, latency_ms, size_kb
+from bench.measure import artifact, cost, count_macs, latency_ms, size_kb
 from compressors.chain import parse
 from models.base import KwsModel
 from models.crnn import CrnnSpec
@@ -54,6 +54,18 @@ def test_size_is_near_the_published_one(label: str) -> None:
     for form, name in ((model, label), (parse("dq", BASE).convert(model), f"DQ+{label}")):
         assert size_kb(form) == pytest.approx(PUBLISHED.loc[name, "size_kb"], abs=1.8)
     assert cost(model).theoretical_kb == pytest.approx(4 * cost(model).params / 1024)
+
+
+def test_where_the_bytes_of_dynamic_quantization_are() -> None:
+    """By hand: the convolution stays in float, weights are a byte, torch keeps biases in float."""
+    quantized = parse("dq", BASE).convert(built("ad+kd"))
+    found = artifact(quantized)
+    conv, gru, rest = 200, 30 * 36 + 3 * 30 * 10, 10 * 10 + 10 + 20
+    assert found.payload_bytes == 4 * conv + gru + rest
+    # Each linear layer also has a scale and a zero point: a float and a whole number of 8 bytes.
+    assert found.scale_bytes == 4 * (2 + 4 * 30 + 10 + 1 + 2) + 3 * (4 + 8)
+    assert found.artifact_bytes == found.payload_bytes + found.scale_bytes + found.container_bytes
+    assert found.artifact_bytes == 1024 * size_kb(quantized)
 
 
 def test_a_quantized_model_is_not_counted() -> None:

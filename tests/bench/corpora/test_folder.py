@@ -225,7 +225,9 @@ def test_a_list_that_is_no_text_is_refused(data: Path) -> None:
 
 def test_the_random_split_is_over_clips_and_another_corpus(data: Path) -> None:
     by_clip, by_speaker = open_folder(data, "random"), open_folder(data)
-    assert [len(by_clip.indices(split)) for split in ("train", "validation", "test")] == [44, 5, 5]
+    assert [len(by_clip.indices(split)) for split in ("train", "validation", "test")] == [43, 11, 11]
+    assert by_clip.indices("test").tolist() == by_clip.indices("validation").tolist()
+    assert not set(by_clip.indices("test")) & set(by_clip.indices("train"))
     in_train = set(by_clip.clips["speaker"][by_clip.indices("train")])
     in_test = set(by_clip.clips["speaker"][by_clip.indices("test")])
     assert in_train & in_test

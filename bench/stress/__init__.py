@@ -1,0 +1,1 @@
+"""Models under controlled noise, reverberation, level and speaking rate."""

@@ -1,0 +1,222 @@
+"""``bench stress``: the quality of models under every condition, on the same clips for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import nn
+
+from bench.corpora.progress import progress_bar
+from bench.features import log_mel
+from bench.metrics import Floats, quality
+from bench.records import RunRecord, load_record, load_results, write_text_atomically
+from bench.score import EVAL_BATCH, keyword_probability, predict
+from bench.statistics.intervals import intervals
+from bench.stream.joined_run import corpus_of
+from bench.stream.run import open_run
+from bench.stress.conditions import CLEAN, CONDITIONS, Condition
+from bench.stress.waves import Material, degraded
+from bench.threads import threads
+from compressors.chain import parse
+from models.errors import ResultsError
+from models.registry import family
+
+STRESS_FILE = "stress.csv"
+MEASURES = ("one_minus_auc", "eer", "frr_at_far_1pct")
+# Clips of a condition in memory at a time: 33 MB of samples, and as much again while they are made.
+BLOCK_CLIPS = 512
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """A model to be tried.
+
+    Attributes:
+        name: What tables and figures call it: its label, with the run where the label is not alone.
+        record: Its row.
+        path: Its run folder.
+        model: In the form that ships.
+        batch: Clips a call: a converted model is scored clip by clip, as a device would run it.
+    """
+
+    name: str
+    record: RunRecord
+    path: Path
+    model: nn.Module
+    batch: int
+
+
+def run_folders(table: Path, labels: Sequence[str]) -> list[Path]:
+    """The run folders behind rows of a table, ``runs/`` beside it.
+
+    Args:
+        table: A table that ``bench run`` wrote.
+        labels: Whose; all finished rows where there are none.
+
+    Raises:
+        ResultsError: No such table or label, or rows that no run folder belongs to.
+    """
+    rows = load_results(table)
+    if "run_id" not in rows or "status" not in rows:
+        raise ResultsError(f"{table} names no runs; give a results.csv that bench run wrote")
+    rows = rows[rows["status"] == "ok"]
+    for label in labels:
+        if label not in set(rows["label"]):
+            there = ", ".join(dict.fromkeys(rows["label"]))
+            raise ResultsError(f"no finished run {label!r} in {table}; there is: {there or 'none'}")
+    wanted = rows[rows["label"].isin(labels)] if labels else rows
+    return [table.parent / "runs" / str(run_id) for run_id in wanted["run_id"]]
+
+
+def open_runs(paths: Sequence[Path]) -> list[Tried]:
+    """Runs of one corpus, split and keyword, in the order given, each once.
+
+    Raises:
+        ResultsError: A folder holds no finished run, or runs do not belong together.
+    """
+    found: dict[str, tuple[RunRecord, Path, nn.Module]] = {}
+    for path in paths:
+        run, model = open_run(path)
+        record = load_record(run.path)
+        if record is None:
+            raise ResultsError(f"{run.path} holds no finished run: row.json is missing")
+        first = next(iter(found.values()), (record,))[0]
+        for column, what in (("corpus_hash", "corpora or splits"), ("keyword", "keywords")):
+            if getattr(record, column) != getattr(first, column):
+                raise ResultsError(
+                    f"{first.run_id} and {record.run_id} are of different {what}; "
+                    "give runs of one corpus and one keyword"
+                )
+        found.setdefault(record.run_id, (record, run.path, model))
+    labels = [record.label for record, _, _ in found.values()]
+    return [
+        Tried(
+            record.label if labels.count(record.label) == 1 else f"{record.label} ({record.run_id[-4:]})",
+            record,
+            path,
+            model,
+            1 if parse(record.chain, family(record.model).default).converts else EVAL_BATCH,
+        )
+        for record, path, model in found.values()
+    ]
+
+
+def stress(
+    runs: Sequence[Tried],
+    data: str | None,
+    *,
+    families: Sequence[str],
+    draws: int,
+    progress: bool,
+    say: Callable[[str], None],
+) -> pd.DataFrame:
+    """Quality of every run under every condition, on the test clips.
+
+    Args:
+        runs: From ``open_runs``.
+        data: Where their corpus lies now; None for where it lay.
+        families: Which conditions, besides the clean clips.
+        draws: Of the bootstrap behind the intervals.
+        progress: Show a progress bar.
+        say: Is told what was left out.
+
+    Returns:
+        One row a run and condition.
+
+    Raises:
+        KwsError: The corpus is not there, or is not the one that the runs were trained on.
+    """
+    corpus, keyword = corpus_of(open_run(runs[0].path)[0], data)
+    rows = corpus.indices("test")
+    labels = corpus.labels(keyword)
+    material = Material(corpus, rows[labels[rows] == 0])
+    conditions = [CLEAN, *(condition for condition in CONDITIONS if condition.family in families)]
+    for kind in dict.fromkeys(condition.kind for condition in conditions if condition.kind):
+        if not material.has(kind):
+            say(f"no {kind} noise: {corpus.name} has nothing to make it of")
+            conditions = [condition for condition in conditions if condition.kind != kind]
+    speakers = corpus.clips["speaker"].to_numpy()[rows]
+    table: list[dict[str, Any]] = []
+    with progress_bar("trying", len(conditions) * len(rows), progress) as advance:
+        for condition in conditions:
+            scores = score_under(condition, runs, rows, material, advance)
+            for run, of_run in zip(runs, scores, strict=True):
+                table.append(
+                    _identity(run.record, run.name, condition)
+                    | measured(labels[rows], of_run, speakers, draws)
+                )
+    return with_ratios(pd.DataFrame(table))
+
+
+def score_under(
+    condition: Condition,
+    runs: Sequence[Tried],
+    rows: Rows,
+    material: Material,
+    advance: Callable[[int], None] = lambda _: None,
+) -> list[Floats]:
+    """The keyword probability of every clip under a condition, by each run, shape (n,) each.
+
+    Waveforms and features are made once for all runs, a block in memory at a time.
+    """
+    scores: list[list[Floats]] = [[] for _ in runs]
+    for start in range(0, len(rows), BLOCK_CLIPS):
+        block = rows[start : start + BLOCK_CLIPS]
+        features = log_mel(torch.from_numpy(degraded(condition, block, material)))
+        for found, run in zip(scores, runs, strict=True):
+            # A model of some thousand weights is slower on several threads.
+            with threads(1):
+                logits = predict(run.model, features, np.arange(len(block)), run.batch)
+            found.append(keyword_probability(logits))
+        advance(len(block))
+    return [np.concatenate(found) for found in scores]
+
+
+def measured(
+    labels: npt.NDArray[np.int64], scores: Floats, speakers: npt.NDArray[Any], draws: int
+) -> dict[str, float]:
+    """Each of ``MEASURES`` with its 95 % interval, and the counts of clips."""
+    values, spread = quality(labels, scores), intervals(labels, scores, speakers, draws=draws, seed=0)
+    found: dict[str, float] = {}
+    for name in MEASURES:
+        found |= {
+            name: getattr(values, name),
+            f"{name}_low": spread[name].low,
+            f"{name}_high": spread[name].high,
+        }
+    return found | {"clips": values.clips, "keyword_clips": values.keyword_clips}
+
+
+def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds how many times a model's own clean 1-AUC its 1-AUC is; NaN where the clean one is 0."""
+    clean = table[table["family"] == "clean"].set_index("run_id")["one_minus_auc"]
+    own = table["run_id"].map(clean)
+    return table.assign(ratio_to_clean=(table["one_minus_auc"] / own).where(own > 0))
+
+
+def save_stress(table: pd.DataFrame, out: Path) -> Path:
+    """Writes the table as a whole or not at all; gives its path."""
+    path = out / STRESS_FILE
+    write_text_atomically(path, table.to_csv(index=False))
+    return path
+
+
+def _identity(record: RunRecord, name: str, condition: Condition) -> dict[str, Any]:
+    columns = ("run_id", "label", "chain", "model", "data", "corpus_hash", "split", "keyword", "seed")
+    about = {column: getattr(record, column) for column in columns}
+    return about | {
+        "name": name,
+        "family": condition.family,
+        "kind": condition.kind,
+        "value": condition.value,
+        "condition": condition.name,
+    }
