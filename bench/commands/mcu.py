@@ -43,10 +43,11 @@ def mcu(
     data: str | None,
     out: Path | None,
 ) -> None:
-    """Compile a run's model for a microcontroller, run real clips there, and count.
+    """Say what a run's model takes on a microcontroller.
 
-    RUN is a folder of results/runs whose chain ends in integers (sq or qat), or a file in it. The processor
-    is emulated: instructions are counted, times are estimates. Needs pip install "kws-bench[mcu]".
+    Compiles it and runs real clips there. RUN is a folder of results/runs whose chain ends in integers (sq or
+    qat), or a file in it. The processor is emulated: instructions are counted, times are estimates.
+    Needs pip install "kws-bench[mcu]".
     """
     from bench.ship.mcu_run import McuConfig, run_mcu
 

@@ -13,6 +13,10 @@
 #define KWS_FRONTEND_HOP 160
 #define KWS_FRONTEND_MELS 40
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* All that a stream remembers. */
 typedef struct {
     int16_t samples[KWS_FRONTEND_WINDOW + 1]; /* the window being filled, and the sample before it */
@@ -34,5 +38,9 @@ int kws_frontend_push(kws_frontend *frontend, const int16_t *samples, size_t cou
  *
  * Audio of 200 samples or less has no frames. Call `kws_frontend_init` before anything else follows. */
 int kws_frontend_flush(kws_frontend *frontend, float log_mel[KWS_FRONTEND_MELS]);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

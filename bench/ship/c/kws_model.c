@@ -205,7 +205,7 @@ static void attend(const kws_model *model, reader *at, int32_t *logits) {
     int16_t context[HIDDEN];
     int32_t top = -32768;
     uint32_t total = 0;
-    int i, class;
+    int i, label;
     for (i = 0; i < model->frames; ++i) {
         if (model->energies[i] > top) top = model->energies[i];
     }
@@ -214,14 +214,14 @@ static void attend(const kws_model *model, reader *at, int32_t *logits) {
         total += share[i];
     }
     for (i = 0; i < HIDDEN; ++i) context[i] = mean(model, share, total, i);
-    for (class = 0; class < CLASSES; ++class) {
+    for (label = 0; label < CLASSES; ++label) {
         int32_t sum = 0;
         for (i = 0; i < HIDDEN; ++i) {
             const int8_t weight = at->weight[KWS_MODEL_PACKED(CLASSIFIER) ? i >> 1 : i];
             sum += (!KWS_MODEL_PACKED(CLASSIFIER) ? weight : i & 1 ? HIGH(weight) : LOW(weight)) * context[i];
         }
         at->weight += KWS_MODEL_PACKED(CLASSIFIER) ? (HIDDEN + 1) / 2 : HIDDEN;
-        logits[class] = scaled(at, BIASED, sum, INT32_MAX);
+        logits[label] = scaled(at, BIASED, sum, INT32_MAX);
     }
 }
 

@@ -20,6 +20,10 @@ typedef int8_t kws_value;
 typedef int16_t kws_value;
 #endif
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* All that a stream remembers; several streams can share the weights. */
 typedef struct {
     int16_t hidden[KWS_MODEL_LAYERS][KWS_MODEL_HIDDEN];
@@ -47,5 +51,9 @@ int kws_model_clip(kws_model *model, const kws_value *mel, uint16_t mel_frames,
 
 /* Log-mel to what `kws_model_push` takes. The one function with floating point; not linked if not called. */
 void kws_model_quantize(const float log_mel[KWS_MODEL_MELS], kws_value mel[KWS_MODEL_MELS]);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,6 +1,7 @@
 """Exported C code against the integer model in NumPy, on this machine's compiler."""
 
 import importlib.util
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from bench.features import log_mel, to_float
 from bench.ship import kws_file
 from bench.ship.c_export import SOURCES, weights, write_c
-from bench.ship.c_host import CompilerError, HostModel, compile_host, find_compiler, sizes_in
+from bench.ship.c_host import FLAGS, CompilerError, HostModel, compile_host, find_compiler, sizes_in
 from bench.ship.mcu import stream_logits
 from compressors.quantize import integer_spec, quantize
 from models.crnn import CrnnSpec
@@ -177,3 +178,46 @@ def test_the_whole_validation_split_is_equal_bit_for_bit(bits: int, arabic: Path
         features = log_mel(to_float(waves[start : start + 400])).numpy()
         expected, _ = model.clip(features)
         np.testing.assert_array_equal(np.stack([host.clip(clip) for clip in features]), expected)
+
+
+PRELUDE = """#include "kws_frontend.h"
+#include "kws_model.h"
+#define THRESHOLD 143999
+void on_keyword(void);
+void on_samples(const int16_t *samples, size_t count);
+"""
+
+
+def compiled(folder: Path, *arguments: str) -> None:
+    done = subprocess.run(
+        [*(find_compiler() or []), *FLAGS, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_compiler
+def test_the_example_says_what_the_model_does(tmp_path: Path) -> None:
+    model = model_of(STUDENT, louder=2)
+    write_c(model, tmp_path)
+    compiled(tmp_path, "kws_model.c", "kws_frontend.c", "example_main.c", "-o", "spotter")
+    samples = np.random.default_rng(0).normal(0, 900, 24000).astype(np.int16)
+    said = subprocess.run(
+        [tmp_path / "spotter"], input=samples.tobytes(), capture_output=True, check=True
+    ).stdout
+    host = compile_host(tmp_path, tmp_path / "host")
+    logits = stream_logits(model, host.log_mel(samples))
+    scores = [int(line.split()[2]) for line in said.decode().splitlines()]
+    assert scores == (logits[:, 1] - logits[:, 0]).tolist()
+    assert [line.split()[0] for line in said.decode().splitlines()[:2]] == ["0.20", "0.28"]
+
+
+@needs_compiler
+def test_the_loop_in_the_documentation_compiles(tmp_path: Path) -> None:
+    write_c(model_of(STUDENT), tmp_path)
+    page = Path(__file__).parents[3] / "docs" / "shipping.md"
+    (tmp_path / "loop.c").write_text(PRELUDE + page.read_text().split("```c\n")[1].split("```")[0])
+    compiled(tmp_path, "-c", "loop.c")
