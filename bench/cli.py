@@ -11,8 +11,11 @@ from bench.commands.ablate import ablate
 from bench.commands.cache import cache
 from bench.commands.compare import compare
 from bench.commands.data import data
+from bench.commands.export import export
 from bench.commands.figures import figures
+from bench.commands.latency import latency
 from bench.commands.list_ import list_
+from bench.commands.mcu import mcu
 from bench.commands.operate import operate
 from bench.commands.run import run
 from bench.commands.stream import stream
@@ -54,5 +57,9 @@ def main() -> None:
     """
 
 
-for command in (run, ablate, list_, data, compare, figures, stream, operate, stress, cache):
+COMMANDS = (
+    *(run, ablate, list_, data, compare, figures, stream, operate, stress),
+    *(export, latency, mcu, cache),
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -83,12 +83,22 @@ def count_macs(model: KwsModel, frames: int = MACS_FRAMES) -> int:
             as_strings=False,
             print_per_layer_stat=False,
             backend="pytorch",
+            # Layers of our own say themselves what a frame costs.
+            custom_modules_hooks={
+                type(module): _count_own for module in model.modules() if hasattr(module, "macs_per_frame")
+            },
             backend_specific_config={"count_functional": False},
         )
     if not isinstance(macs, (int, float)) or macs <= 0:
         reason = (printed.getvalue().strip().splitlines() or ["no layer that it knows"])[-1]
         raise ModelError(f"ptflops cannot count {type(model).__name__}: {reason}")
     return int(macs)
+
+
+def _count_own(module: Any, inputs: tuple[Tensor, ...], _outputs: object) -> None:
+    """The hook by which ptflops counts a recurrent layer that it does not know; inputs (B, T, I)."""
+    batch, frames = inputs[0].shape[:2]
+    module.__flops__ += batch * frames * module.macs_per_frame
 
 
 def size_kb(model: nn.Module) -> float:

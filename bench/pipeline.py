@@ -37,7 +37,7 @@ def check(config: RunConfig) -> Chain:
     chain = parse(config.chain, default)
     # What only shows in a built model: widths to cut, a kernel longer than a clip.
     with torch.random.fork_rng(devices=[]):
-        student = chain.prepare(build(chain.student(default)))
+        student = chain.surgery(chain.prepare(build(chain.student(default))))
     predict(student, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
     return chain
 

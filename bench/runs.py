@@ -82,6 +82,15 @@ class RunFolder:
         """
         if (self.path / KWS_FILE).exists():
             return IntegerKws(kws_file.load(self.path / KWS_FILE)).eval()
+        model, chain = self.load_float_model()
+        return chain.convert(model).eval()
+
+    def load_float_model(self) -> tuple[KwsModel, Chain]:
+        """The model before its conversion, in evaluation mode, and the chain; not for one of integers.
+
+        Raises:
+            ResultsError: The folder holds no complete run.
+        """
         try:
             about = json.loads((self.path / "config.json").read_text())
             weights = torch.load(self.path / "weights.pt", weights_only=True)
@@ -93,7 +102,7 @@ class RunFolder:
         with torch.random.fork_rng(devices=[]):
             model: KwsModel = build(spec)
         model.load_state_dict(weights)
-        return parse(about["chain"], family(about["model"]).default).convert(model.eval()).eval()
+        return model.eval(), parse(about["chain"], family(about["model"]).default)
 
 
 def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:

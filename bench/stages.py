@@ -163,8 +163,8 @@ def _student(chain: Chain, base: RunFolder, config: RunConfig) -> KwsModel:
     spec = family(config.model).default
     torch.manual_seed(seed_from("model", config.seed))
     model = build(chain.student(spec))
-    if config.recipe.warm_start and chain.parts and model.spec == spec:
-        model.load_state_dict(base.load_model().state_dict())
+    if config.recipe.warm_start and chain.parts:
+        model.start_from(base.load_model())
     return model
 
 

@@ -17,6 +17,7 @@ _COMPRESSORS: dict[str, type[Compressor]] = {}
 # The modules of this package that register a compressor when they are imported.
 _OWN = (
     "compressors.distill",
+    "compressors.low_rank",
     "compressors.structured_prune",
     "compressors.dynamic_quant",
     "compressors.quantized",

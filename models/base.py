@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 FRAMES_PER_SECOND = 100
 N_MELS = 40
 N_CLASSES = 2
+# Marks a field of a specification that earlier versions did not have: see ``spec_values``.
+ADDED_LATER = {"added_later": True}
 
 
 class ModelOutput(NamedTuple):
@@ -116,6 +118,11 @@ class KwsModel(nn.Module, abc.ABC):
             How the audio is cut into chunks makes no difference.
         """
 
+    def start_from(self, trained: nn.Module) -> None:
+        """Takes over the weights of a trained model where the architectures allow it; else stays as it is."""
+        if isinstance(trained, KwsModel) and self.spec == trained.spec:
+            self.load_state_dict(trained.state_dict())
+
     def float_form(self) -> KwsModel:
         """The model in ordinary float layers, where it is in training for another form."""
         return self
@@ -136,8 +143,15 @@ def clone_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def spec_values(spec: ModelSpec) -> Mapping[str, Any]:
-    """The fields of a specification, as plain values that JSON can hold."""
-    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+    """The fields of a specification, as plain values that JSON can hold.
+
+    Fields added later are left out while they hold their default, so that runs keep their names.
+    """
+    return {
+        field.name: getattr(spec, field.name)
+        for field in fields(spec)
+        if not (field.metadata.get("added_later") and getattr(spec, field.name) == field.default)
+    }
 
 
 def example_input(batch: int = 1, frames: int = 2 * FRAMES_PER_SECOND) -> Tensor:

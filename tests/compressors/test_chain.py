@@ -58,7 +58,7 @@ def test_a_chain_has_one_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("kx", r"no compressor 'kx'.*there is: ad, dq, kd, qat, sp, sq"),
+        ("kx", r"no compressor 'kx'.*there is: ad, dq, kd, lr, qat, sp, sq"),
         ("dk", r"no compressor 'dk'"),
         ("kd+kd", "'kd' stands twice"),
         ("kd+dq", r"nothing can be trained after 'dq'; write dq\+kd"),

@@ -1,0 +1,209 @@
+"""``bench mcu``: what an exported model takes on a microcontroller, and that it computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.corpora.base import Int16Array
+from bench.features import HOP_SAMPLES, log_mel, to_float
+from bench.ship.mcu_build import Cpu, build_image
+from bench.ship.mcu_machine import SCRATCH, Image, Machine
+from models.errors import KwsError
+from models.fixed_point import Int
+from models.integer import IntegerModel, IntegerSpec
+
+Float32 = npt.NDArray[np.float32]
+BUFFER_FRAMES = 24
+FRAME_MS = 10
+MEL, SAMPLES, LOGITS, FEATURES = (SCRATCH + (offset << 10) for offset in (0, 64, 128, 160))
+
+
+class ParityError(KwsError):
+    """The code does not compute on the processor what the integer model does."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part, the model or the front end, takes.
+
+    Attributes:
+        flash: Bytes by kind: code, weights, scales, tables.
+        state_bytes: What a stream remembers between calls.
+        stack_bytes: At the most, in any of its calls.
+        step_instructions: At the most, for the audio of one model step.
+    """
+
+    flash: dict[str, int]
+    state_bytes: int
+    stack_bytes: int
+    step_instructions: int
+
+
+@dataclass(frozen=True)
+class McuReport:
+    """What was measured.
+
+    Attributes:
+        cpu: The processor.
+        step_ms: Audio between two model steps.
+        model: From quantized log-mel to logits.
+        frontend: From samples to quantized log-mel.
+        shared_bytes: Functions that the compiler adds for both: 64-bit shifts, floats in software.
+        clip_bytes: The function for whole clips, which a stream does not need.
+        clips: How many were compared, as clips and as streams; all logits were equal.
+        frontend_error: Largest difference of the front end to ``log_mel``, on one clip.
+    """
+
+    cpu: Cpu
+    step_ms: int
+    model: Part
+    frontend: Part
+    shared_bytes: int
+    clip_bytes: int
+    clips: int
+    frontend_error: float
+
+
+class Device:
+    """The exported functions on an emulated processor."""
+
+    def __init__(self, machine: Machine, spec: IntegerSpec) -> None:
+        self.machine, self.spec = machine, spec
+        self._value = np.int8 if spec.activations == 8 else np.int16
+        self._model, self._frontend = machine.address("kws_mcu_model"), machine.address("kws_mcu_frontend")
+
+    def init(self) -> None:
+        """Before a stream's first frame."""
+        self.machine.call("kws_model_init", self._model)
+
+    def push(self, frame: Int) -> Int | None:
+        """One quantized frame (M,); logits (K,) where it completes a step."""
+        self.machine.write(MEL, frame.astype(self._value))
+        if not self.machine.call("kws_model_push", self._model, MEL, LOGITS):
+            return None
+        return self.machine.read(LOGITS, self.spec.n_classes, np.int32).astype(np.int64)
+
+    def clip(self, mel: Int) -> Int:
+        """Logits (K,) of a quantized clip (T, M)."""
+        self.machine.write(MEL, mel.astype(self._value))
+        self.machine.call("kws_model_clip", self._model, MEL, len(mel), LOGITS)
+        return self.machine.read(LOGITS, self.spec.n_classes, np.int32).astype(np.int64)
+
+    def hear(self, samples: Int16Array) -> Iterator[Float32]:
+        """Log-mel frames (M,) of audio of at most a second, as they come."""
+        self.machine.write(SAMPLES, samples)
+        self.machine.call("kws_frontend_init", self._frontend)
+        at = 0
+        while True:
+            where, rest = SAMPLES + 2 * at, len(samples) - at
+            given = self.machine.call("kws_frontend_push", self._frontend, where, rest, LOGITS, FEATURES)
+            if not given:
+                break
+            at += int(self.machine.read(LOGITS, 1, np.uint32)[0])
+            yield self._features()
+        while self.machine.call("kws_frontend_flush", self._frontend, FEATURES):
+            yield self._features()
+
+    def quantize(self, frame: Float32) -> Int:
+        """One frame (M,) as the model reads it."""
+        self.machine.write(FEATURES, frame)
+        self.machine.call("kws_model_quantize", FEATURES, MEL)
+        return self.machine.read(MEL, self.spec.n_mels, self._value).astype(np.int64)
+
+    def _features(self) -> Float32:
+        return self.machine.read(FEATURES, self.spec.n_mels, np.float32).copy()
+
+
+def measure(model: IntegerModel, cpu: Cpu, waveforms: Int16Array, folder: Path) -> McuReport:
+    """Compiles a model, compares it with NumPy on real clips, and counts.
+
+    Args:
+        model: What ships.
+        cpu: The processor.
+        waveforms: Clips of one second, shape (N, L).
+        folder: Where sources and image go.
+
+    Raises:
+        KwsError: The extra ``mcu`` is missing, the compiler failed, or a logit differs.
+    """
+    image = Image.load(build_image(model, cpu, folder))
+    device = Device(Machine(image, cpu), model.spec)
+    features = log_mel(to_float(waveforms)).numpy()
+    _compare(device, model, features)
+    stack = device.machine.peak_stack_bytes()
+    step = _model_step(device, model, features)
+    device.machine.paint_stack()
+    error, per_frame = _hear(device, waveforms[0], features[0])
+    sections, symbols = image.sections, image.symbols
+    model_part = Part(
+        {kind: sections.get(f"model_{kind}", 0) for kind in ("code", "weights", "scales", "tables")},
+        symbols["kws_mcu_model"][1],
+        stack,
+        step,
+    )
+    frontend_part = Part(
+        {kind: sections.get(f"frontend_{kind}", 0) for kind in ("code", "tables")},
+        symbols["kws_mcu_frontend"][1],
+        device.machine.peak_stack_bytes(),
+        model.spec.stride[1] * per_frame,
+    )
+    rest = (sections.get("shared_code", 0), sections.get("clip_code", 0), len(waveforms), error)
+    return McuReport(cpu, FRAME_MS * model.spec.stride[1], model_part, frontend_part, *rest)
+
+
+def stream_logits(model: IntegerModel, log_mel: Float32, max_buffer_len: int = BUFFER_FRAMES) -> Int:
+    """The integer model's logits (T', K) after each window of log-mel (M, T)."""
+    spec, state, found = model.spec, model.init_state(1), []
+    for start in range(0, log_mel.shape[1] - spec.kernel[1] + 1, spec.stride[1]):
+        window = log_mel[None, :, start : start + spec.kernel[1]]
+        logits, state = model.step(window, state, max_buffer_len)
+        found.append(logits[0])
+    return np.array(found, np.int64).reshape(-1, spec.n_classes)
+
+
+def _compare(device: Device, model: IntegerModel, features: Float32) -> None:
+    """Every clip as a whole and as a stream."""
+    for index, clip in enumerate(features):
+        mel, expected = model.quantize_input(clip).T, stream_logits(model, clip)
+        whole = model.clip(clip[None])[0][0] if len(expected) <= BUFFER_FRAMES else expected[-1]
+        device.init()
+        stepped = [logits for logits in map(device.push, mel) if logits is not None]
+        if not np.array_equal(device.clip(mel), whole) or not np.array_equal(stepped, expected):
+            raise ParityError(f"clip {index}: {device.clip(mel)} on the processor, {whole} in NumPy")
+
+
+def _model_step(device: Device, model: IntegerModel, features: Float32) -> int:
+    """Instructions from one step's logits to the next, at the most, once attention looks back in full."""
+    frames = [frame for clip in features for frame in model.quantize_input(clip).T]
+    while len(frames) < (BUFFER_FRAMES + 4) * model.spec.stride[1] + model.spec.kernel[1]:
+        frames = frames * 2
+    warm = len(frames) - 4 * model.spec.stride[1]
+    device.init()
+    for frame in frames[:warm]:
+        device.push(frame)
+    counts, device_machine = [], device.machine
+    device_machine.count(True)
+    for frame in frames[warm:]:
+        before = device_machine.instructions
+        device.push(frame)
+        counts.append(device_machine.instructions - before)
+    device_machine.count(False)
+    step = model.spec.stride[1]
+    return max(sum(counts[start : start + step]) for start in range(0, len(counts), step))
+
+
+def _hear(device: Device, samples: Int16Array, features: Float32) -> tuple[float, int]:
+    """The front end on one clip: its largest error, and instructions a frame at the most."""
+    heard = np.stack(list(device.hear(samples)), 1)
+    counts = []
+    device.machine.count(True)
+    for frame in device.hear(samples[: 10 * HOP_SAMPLES]):
+        device.quantize(frame)
+        counts.append(device.machine.instructions)
+    device.machine.count(False)
+    return float(np.abs(heard - features).max()), int(np.diff(counts).max())

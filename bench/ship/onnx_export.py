@@ -1,0 +1,138 @@
+"""ONNX files written by hand: the GRU operator, int8 weights, clip and streaming forms, little else.
+
+torch's own exporter adds 20 to 37 KB of names to such a model and stores quantized weights as float.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bench.ship.extras import extra
+from bench.ship.onnx_weights import Weights, in_int8, of_float, of_integer
+from models.base import KwsModel
+from models.crnn import Crnn
+from models.errors import KwsError, ModelError
+from models.integer import IntegerModel
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+Form = Literal["clip", "stream"]
+# Of what is written here, not of ONNX; stands in the file's only metadata, before its checksum.
+VERSION = 1
+KEY = "kws_bench"
+DIGEST = 16
+OPSET, OPSET_INT4 = 17, 21
+
+
+class OnnxFileError(KwsError):
+    """An ONNX file that cannot be read: cut, altered, newer, or something else altogether."""
+
+
+def write_onnx(
+    model: KwsModel | IntegerModel,
+    path: Path,
+    *,
+    form: Form = "clip",
+    weights: Literal["float", "int8"] = "float",
+    max_buffer_len: int = 24,
+) -> int:
+    """Writes a model as an ONNX file, as a whole or not at all.
+
+    The gates of torch's GRU, r, z, n, are ONNX's z, r, h in another order; the opset is 17, or 21 where
+    there are weights of 4 bits and less. Weights are int8 (or int4) behind DequantizeLinear, with a scale
+    for each row, and everything is computed in float: nothing saturates, whatever the processor.
+
+    Args:
+        model: A float model, or an integer model, whose weights are written as they are.
+        path: Where to; an existing file is replaced.
+        form: ``clip``: ``log_mel`` (B, M, T) -> ``logits`` (B, K). ``stream``: one ``window`` of the
+            convolution (B, M, kernel) and the state -> ``logits`` and the next state. The state is
+            ``hidden_L`` (1, B, H) and ``outputs`` (N, B, H), zeros at first, and ``energies`` (N, B, 1),
+            minus infinity at first; each comes back as ``next_...``.
+        weights: Of a float model: as they are, or rounded to int8.
+        max_buffer_len: Frames N that attention looks back on, in ``stream``.
+
+    Returns:
+        Bytes of the file.
+
+    Raises:
+        KwsError: The model is of another kind, or ``onnx`` is not installed.
+    """
+    if max_buffer_len < 1:
+        raise ModelError(f"a buffer of {max_buffer_len} frames holds nothing; it must be at least 1")
+    data = to_bytes(_weights(model, weights), form, max_buffer_len)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    os.chmod(scratch, 0o644)
+    os.replace(scratch, path)
+    return len(data)
+
+
+def _weights(model: KwsModel | IntegerModel, weights: Literal["float", "int8"]) -> Weights:
+    if isinstance(model, IntegerModel):
+        return of_integer(model)
+    if not isinstance(model, Crnn):
+        raise ModelError(f"a {type(model).__name__} cannot be written as ONNX; a crnn can")
+    found = of_float(model)
+    return in_int8(found) if weights == "int8" else found
+
+
+def to_bytes(weights: Weights, form: Form, max_buffer_len: int = 24) -> bytes:
+    """The file's content. The checksum, of all that stands before it, are its last bytes."""
+    onnx = extra("onnx", "onnx")
+    from bench.ship.onnx_graph import build_graph
+
+    narrow = any(matrix.bits <= 4 for matrix in weights.matrices.values())
+    opset = onnx.helper.make_opsetid("", OPSET_INT4 if narrow else OPSET)
+    model: ModelProto = onnx.helper.make_model(
+        build_graph(weights, form, max_buffer_len),
+        opset_imports=[opset],
+        ir_version=10 if narrow else 8,
+    )
+    model.metadata_props.add(key=KEY, value=f"{VERSION} {'0' * DIGEST}")
+    onnx.checker.check_model(model, full_check=True)
+    body: bytes = model.SerializeToString(deterministic=True)[:-DIGEST]
+    return body + _digest(body)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:DIGEST].encode()
+
+
+def read_onnx(path: Path) -> bytes:
+    """The content of a file that ``write_onnx`` wrote, checked.
+
+    Raises:
+        OnnxFileError: There is none, or it is no such file, cut, altered or newer; the message says which.
+    """
+    onnx = extra("onnx", "onnx")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise OnnxFileError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception:  # protobuf's own, which it names differently from version to version
+        raise OnnxFileError(f"{path} is cut, altered or no ONNX file; export it again") from None
+    about = {entry.key: entry.value for entry in model.metadata_props}.get(KEY, "")
+    version = about.partition(" ")[0]
+    if not version.isdigit():
+        raise OnnxFileError(f"{path} is cut, or was not written by bench export; export it again")
+    if int(version) > VERSION:
+        raise OnnxFileError(
+            f"{path} is of version {version} and this toolkit reads up to {VERSION}; update it"
+        )
+    if data[-DIGEST:] != _digest(data[:-DIGEST]):
+        raise OnnxFileError(f"{path} was altered: its checksum does not match; export it again")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OnnxFileError(f"{path} is no valid ONNX model: {reason}") from None
+    return data

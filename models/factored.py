@@ -1,0 +1,149 @@
+"""A GRU whose matrices are products of two thin ones: fewer numbers, fewer products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class FactoredGru(nn.Module):
+    """``nn.GRU`` with W = U V of low rank, batch first; step for step the same function as with the product.
+
+    Torch's fused kernel runs on the product of the recurrent factors, made once a call, because a step of
+    its own for each frame is ten times slower there; a device computes V h and then U of it, which is what
+    ``macs_per_frame`` counts. Once the linear layers are converted, each frame is a step over them.
+
+    Source: Prabhavalkar et al., "On the Compression of Recurrent Neural Networks with an Application to
+    LVCSR Acoustic Modeling for Embedded Speech Recognition", 2016; Kusupati et al., "FastGRNN", 2018.
+
+    Attributes:
+        input: W of each layer, (3H, I), gates r, z, n.
+        recurrent: The matrix that reads the state, (3H, H).
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        input_rank: int,
+        recurrent_rank: int,
+        dropout: float,
+    ) -> None:
+        """Starts from the SVD of a GRU as torch initialises it; a rank of 0 keeps a matrix whole."""
+        super().__init__()
+        gates, widths = 3 * hidden_size, [input_size] + [hidden_size] * (num_layers - 1)
+        self.hidden_size, self.num_layers, self.dropout = hidden_size, num_layers, dropout
+        self.input = nn.ModuleList(_matrix(width, gates, input_rank) for width in widths)
+        self.recurrent = nn.ModuleList(_matrix(hidden_size, gates, recurrent_rank) for _ in widths)
+        self.load_whole(nn.GRU(input_size, hidden_size, num_layers).state_dict())
+
+    def load_whole(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes the weights of an ``nn.GRU`` of this size, cut to the ranks by a truncated SVD."""
+        for name, matrices in (("ih", self.input), ("hh", self.recurrent)):
+            for layer, matrix in enumerate(matrices):
+                *down, up = _linears(matrix)
+                weight = weights[f"weight_{name}_l{layer}"]
+                with torch.no_grad():
+                    if down:
+                        left, right = low_rank(weight, down[0].out_features)
+                        down[0].weight.copy_(right)
+                        weight = left
+                    up.weight.copy_(weight)
+                    up.bias.copy_(weights[f"bias_{name}_l{layer}"])
+
+    def whole_weights(self) -> dict[str, Tensor]:
+        """The weights of the ``nn.GRU`` that computes the same."""
+        weights = {}
+        for name, matrices in (("ih", self.input), ("hh", self.recurrent)):
+            for layer, matrix in enumerate(matrices):
+                weights[f"weight_{name}_l{layer}"] = _product(matrix).detach().clone()
+                weights[f"bias_{name}_l{layer}"] = _linears(matrix)[-1].bias.detach().clone()
+        return weights
+
+    def input_factors(self) -> list[tuple[Tensor, Tensor]]:
+        """U (3H, rank) and V (rank, I) of each layer's ``input``; empty where those are whole."""
+        factors = [_linears(matrix) for matrix in self.input]
+        return [(pair[1].weight.detach(), pair[0].weight.detach()) for pair in factors if len(pair) == 2]
+
+    @property
+    def macs_per_frame(self) -> int:
+        """Products and biases of the factors, and 7 element-wise steps a unit, as ptflops counts a GRU."""
+        linears = [linear for matrix in (*self.input, *self.recurrent) for linear in _linears(matrix)]
+        products = sum(int(linear.weight.numel()) for linear in linears)
+        return products + (6 + 7) * self.hidden_size * self.num_layers
+
+    def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As ``nn.GRU``: inputs (B, T, I), state (layers, B, H) -> outputs (B, T, H), the next state."""
+        if hidden is None:
+            hidden = inputs.new_zeros(self.num_layers, inputs.shape[0], self.hidden_size)
+        converted = any(type(linear) is not nn.Linear for linear in _linears(self.recurrent[0]))
+        run = self._stepped if converted else self._fused
+        last = []
+        for layer, state in enumerate(hidden.unbind(0)):
+            if layer:
+                inputs = functional.dropout(inputs, self.dropout, self.training)
+            inputs, state = run(layer, inputs, state)
+            last.append(state)
+        return inputs, torch.stack(last)
+
+    def _fused(self, layer: int, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One layer by torch's kernel."""
+        *down, up = _linears(self.input[layer])
+        recurrent = self.recurrent[layer]
+        for thin in down:
+            inputs = thin(inputs)
+        weights = [up.weight, _product(recurrent), up.bias, _linears(recurrent)[-1].bias]
+        outputs, last = torch.gru(
+            inputs, state.unsqueeze(0), weights, True, 1, 0.0, self.training, False, True
+        )
+        return outputs, last.squeeze(0)
+
+    def _stepped(self, layer: int, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One layer frame by frame, through whatever its linear layers have become."""
+        outputs = []
+        for frame in inputs.unbind(1):
+            in_r, in_z, in_n = self.input[layer](frame).chunk(3, -1)
+            rec_r, rec_z, rec_n = self.recurrent[layer](state).chunk(3, -1)
+            update = torch.sigmoid(in_z + rec_z)
+            candidate = torch.tanh(in_n + torch.sigmoid(in_r + rec_r) * rec_n)
+            state = candidate + update * (state - candidate)
+            outputs.append(state)
+        return torch.stack(outputs, 1), state
+
+
+def low_rank(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The two factors U (n, rank), V (rank, m) whose product is nearest to a matrix (n, m).
+
+    By the truncated singular value decomposition (Eckart and Young, 1936); the singular values are shared
+    out evenly, so that both factors train at the same pace.
+
+    Example:
+        >>> up, down = low_rank(torch.tensor([[2.0, 4.0], [1.0, 2.0]]), rank=1)
+        >>> torch.allclose(up @ down, torch.tensor([[2.0, 4.0], [1.0, 2.0]]), atol=1e-6)
+        True
+    """
+    left, values, right = torch.linalg.svd(weight, full_matrices=False)
+    root = values[:rank].sqrt()
+    return left[:, :rank] * root, root[:, None] * right[:rank]
+
+
+def _matrix(inputs: int, outputs: int, rank: int) -> nn.Module:
+    if not rank:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
+
+
+def _linears(matrix: nn.Module) -> list[Any]:
+    """A matrix's factors, first to last; converted ones have another type but the same place."""
+    return list(matrix.children()) if isinstance(matrix, nn.Sequential) else [matrix]
+
+
+def _product(matrix: nn.Module) -> Tensor:
+    *down, up = (linear.weight for linear in _linears(matrix))
+    return torch.mm(up, down[0]) if down else torch.as_tensor(up)

@@ -1,0 +1,189 @@
+"""``bench mcu``: counts and stack of programs whose counts are known, and a model on processors."""
+
+import importlib.util
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from bench.cli import main
+from bench.commands.mcu import CPU_NAMES
+from bench.corpora.base import Corpus
+from bench.ship import kws_file
+from bench.ship.mcu import ParityError, measure
+from bench.ship.mcu_build import CPUS
+from bench.ship.mcu_machine import FLASH, SCRATCH, Image, Machine, instructions_in
+from bench.ship.mcu_run import McuConfig, some_clips, table
+from compressors.quantize import integer_spec, quantize
+from models.crnn import CrnnSpec
+from models.integer import IntegerModel
+from models.registry import build
+
+PACKAGES = ("ziglang", "unicorn", "elftools")
+needs_extra = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in PACKAGES), reason="no extra mcu"
+)
+# movs r1, #0; again: adds r1, r1, r0; subs r0, #1; bne again; mov r0, r1; bx lr
+SUM = struct.pack("<6H", 0x2100, 0x1809, 0x3801, 0xD1FC, 0x4608, 0x4770)
+# push {r4, r5, r6, lr}; sub sp, #40; str r0, [sp]; add sp, #40; pop {r4, r5, r6, pc}
+DEEP = struct.pack("<5H", 0xB570, 0xB08A, 0x9000, 0xB00A, 0xBD70)
+# ldr r1, [sp]; str r3, [r2]; add.w r0, r0, r1 (32 bits); bx lr
+FIFTH = struct.pack("<5H", 0x9900, 0x6013, 0xEB00, 0x0001, 0x4770)
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def machine(cpu: str = "cortex-m4") -> Machine:
+    pytest.importorskip("unicorn")
+    symbols = {"sum": (FLASH, 12), "deep": (FLASH + 12, 10), "fifth": (FLASH + 22, 10)}
+    return Machine(Image(((FLASH, SUM + DEEP + FIFTH),), {}, symbols), CPUS[cpu])
+
+
+@pytest.mark.parametrize("cpu", [name for name in CPU_NAMES if name != "cortex-m0plus"])
+def test_arguments_results_and_memory(cpu: str) -> None:
+    device = machine(cpu)
+    assert device.call("fifth", 30, 0, SCRATCH, 77, 12) == 42
+    assert device.read(SCRATCH, 1, np.uint32).tolist() == [77]
+
+
+def test_instructions_are_counted_exactly() -> None:
+    device = machine("cortex-m0plus")
+    assert device.call("sum", 100) == 5050
+    assert device.instructions == 0
+    device.count(True)
+    for rounds in (1, 100, 3):
+        before = device.instructions
+        device.call("sum", rounds)
+        # One before the loop, three a round, two after it.
+        assert device.instructions - before == 3 + 3 * rounds
+    device.count(False)
+    counted = device.instructions
+    device.call("sum", 9)
+    assert device.instructions == counted
+
+
+def test_peak_stack_is_what_a_function_takes() -> None:
+    device = machine()
+    device.call("sum", 5)
+    assert device.peak_stack_bytes() == 0
+    device.call("deep", 1)
+    # Four registers and 40 bytes; the lowest word of them is written.
+    assert device.peak_stack_bytes() == 56
+    device.paint_stack()
+    assert device.peak_stack_bytes() == 0
+
+
+def test_instructions_of_16_and_32_bits() -> None:
+    assert instructions_in(SUM) == 6
+    assert instructions_in(FIFTH) == 4
+
+
+def test_the_commands_processors_are_those_there_are() -> None:
+    assert tuple(CPUS) == CPU_NAMES
+
+
+@pytest.fixture(scope="module")
+def model() -> IntegerModel:
+    torch.manual_seed(0)
+    spec = CrnnSpec(channels=2, kernel=(7, 5), hidden=3, layers=1)
+    values = {name: tensor.numpy() * 3 for name, tensor in build(spec).state_dict().items()}
+    return quantize(values, spec, widths=dict.fromkeys(integer_spec(spec).shapes(), 8), conv_step=0.1)
+
+
+@needs_extra
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m0plus"])
+def test_a_model_computes_the_same_and_is_weighed(
+    cpu: str, model: IntegerModel, tone_corpus: Corpus, tmp_path: Path
+) -> None:
+    clips = some_clips(tone_corpus, "start", 3)
+    report = measure(model, CPUS[cpu], clips, tmp_path)
+    spec = model.spec
+    assert report.clips == 3
+    assert report.model.flash["weights"] == sum(tensor.weight.size for tensor in model.tensors.values())
+    # 129 + 33 entries of two bytes; 101 values of a cosine and 42 corners of four.
+    assert (report.model.flash["tables"], report.frontend.flash["tables"]) == (324, 572)
+    # Hidden state, energies, outputs, mel, four counters; 401 samples, their number and a flag.
+    expected = 2 * 3 + 24 * 2 + 24 * 3 + 40 * 5 + 4
+    assert report.model.state_bytes == expected
+    assert report.frontend.state_bytes == 806
+    macs = spec.mel_rows * 2 * 35 + 3 * 3 * (2 * spec.mel_rows + 3) + 3 * 3 + 3 + 2 * 3
+    assert 3 * macs < report.model.step_instructions < 20 * macs
+    assert report.frontend_error < 1e-3
+    assert (report.shared_bytes > 0) == (cpu == "cortex-m0plus")
+    lines = table(report, McuConfig(cpu))
+    assert max(map(len, lines)) <= 80
+    assert ("too slow" in lines[-1]) == (cpu == "cortex-m0plus")
+
+
+@needs_extra
+@pytest.mark.slow
+def test_another_models_code_is_found_out(
+    model: IntegerModel, tone_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.ship import mcu_build
+
+    real, tensor = mcu_build.write_c, model.tensors["classifier"]
+    other = IntegerModel(
+        model.spec, model.conv_scale, {**model.tensors, "classifier": tensor._replace(weight=-tensor.weight)}
+    )
+    monkeypatch.setattr(mcu_build, "write_c", lambda _model, folder: real(other, folder))
+    with pytest.raises(ParityError, match="clip 0"):
+        measure(model, CPUS["cortex-m4"], some_clips(tone_corpus, "start", 1), tmp_path)
+
+
+def test_clips_are_of_validation_half_of_them_keywords(tone_corpus: Corpus) -> None:
+    clips = some_clips(tone_corpus, "start", 6)
+    rows = tone_corpus.indices("validation")
+    found = [row for clip in clips for row in rows if np.array_equal(tone_corpus.waveforms[row], clip)]
+    assert tone_corpus.labels("start")[found].sum() == 3
+
+
+def run_folder(model: IntegerModel, folder: Path, data: Path) -> Path:
+    folder.mkdir()
+    kws_file.save(model, folder / "model.kws")
+    about = {"chain": "sq+kd", "run": {"data": str(data), "keyword": "start"}}
+    (folder / "config.json").write_text(json.dumps(about))
+    return folder
+
+
+@needs_extra
+@pytest.mark.slow
+def test_the_command_prints_the_table(model: IntegerModel, tone_folder: Path, tmp_path: Path) -> None:
+    run = run_folder(model, tmp_path / "run", tone_folder)
+    result = call("mcu", run, "--clips", "2", "--clock-mhz", "100", "--out", tmp_path / "kept")
+    assert result.exit_code == 0, result.output
+    assert "all logits equal the integer model's" in result.output
+    assert "at 100 MHz" in result.output
+    assert (tmp_path / "kept" / "kws_cortex-m4.elf").exists()
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    model: IntegerModel, tone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.import_module
+
+    def missing(name: str, package: str | None = None) -> Any:
+        if name.partition(".")[0] == "unicorn":
+            raise ImportError(name)
+        return real(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    result = call("mcu", run_folder(model, tmp_path / "run", tone_folder))
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith('pip install "kws-bench[mcu]"')
+
+
+@needs_extra
+def test_a_file_outside_a_run_has_no_clips(model: IntegerModel, tmp_path: Path) -> None:
+    kws_file.save(model, tmp_path / "model.kws")
+    result = call("mcu", tmp_path / "model.kws")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "give a run folder" in result.stderr
