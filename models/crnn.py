@@ -106,6 +106,7 @@ class CrnnState(NamedTuple):
         energies: Attention energies of the last frames, shape (B, T').
         outputs: GRU outputs of the same frames, shape (B, T', H).
         max_buffer_len: How many of those frames are kept; None for all.
+        skip: Frames to come that no window needs, where the stride is longer than the kernel.
     """
 
     mel: Tensor
@@ -113,6 +114,7 @@ class CrnnState(NamedTuple):
     energies: Tensor
     outputs: Tensor
     max_buffer_len: int | None
+    skip: int = 0
 
 
 @register("crnn", CrnnSpec())
@@ -195,14 +197,15 @@ class Crnn(KwsModel):
         on all that a call sees, gives the same however the audio is cut.
         """
         width, step = self.spec.kernel[1], self.spec.stride[1]
-        mel = torch.cat([state.mel, chunk], dim=-1)
+        mel, at = torch.cat([state.mel, chunk], dim=-1), state.skip
         logits: list[Tensor] = []
-        while mel.shape[-1] >= width:
-            frame_logits, state = self._step(mel[..., :width], state)
+        while mel.shape[-1] >= at + width:
+            frame_logits, state = self._step(mel[..., at : at + width], state)
             logits.append(frame_logits)
-            mel = mel[..., step:]
+            at += step
         empty = chunk.new_zeros(chunk.shape[0], 0, self.spec.n_classes)
-        return torch.stack(logits, 1) if logits else empty, state._replace(mel=mel.clone())
+        after = state._replace(mel=mel[..., at:].clone(), skip=max(0, at - mel.shape[-1]))
+        return torch.stack(logits, 1) if logits else empty, after
 
     def _step(self, window: Tensor, state: CrnnState) -> tuple[Tensor, CrnnState]:
         """One convolution window (B, M, kernel) -> logits (B, K) after it."""

@@ -23,11 +23,13 @@ class IntegerKwsState(NamedTuple):
         mel: Frames that the next convolution window still needs, shape (B, M, T).
         steps: Of the integer model.
         max_buffer_len: How many frames attention looks back on; None for all.
+        skip: Frames to come that no window needs, where the stride is longer than the kernel.
     """
 
     mel: Tensor
     steps: IntegerState
     max_buffer_len: int | None
+    skip: int = 0
 
 
 class IntegerKws(KwsModel):
@@ -78,14 +80,15 @@ class IntegerKws(KwsModel):
     def stream(self, chunk: Tensor, state: IntegerKwsState) -> tuple[Tensor, IntegerKwsState]:
         """See the base class."""
         spec = self.integer.spec
-        mel, steps, logits = torch.cat([state.mel, chunk], -1), state.steps, []
-        while mel.shape[-1] >= spec.kernel[1]:
-            window = mel[..., : spec.kernel[1]].numpy()
+        mel, steps, at, logits = torch.cat([state.mel, chunk], -1), state.steps, state.skip, []
+        while mel.shape[-1] >= at + spec.kernel[1]:
+            window = mel[..., at : at + spec.kernel[1]].numpy()
             now, steps = self.integer.step(window, steps, state.max_buffer_len)
             logits.append(_real(torch.from_numpy(now)))
-            mel = mel[..., spec.stride[1] :]
+            at += spec.stride[1]
         after = torch.stack(logits, 1) if logits else chunk.new_zeros(len(chunk), 0, spec.n_classes)
-        return after, IntegerKwsState(mel.clone(), steps, state.max_buffer_len)
+        skip = max(0, at - mel.shape[-1])
+        return after, IntegerKwsState(mel[..., at:].clone(), steps, state.max_buffer_len, skip)
 
 
 def _real(logits: Tensor) -> Tensor:

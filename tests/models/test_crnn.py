@@ -158,3 +158,17 @@ def test_attention_frames_are_those_that_come_out(frames: int, channels: int) ->
     energies = model_of(spec)(torch.randn(1, 40, frames)).energies
     assert energies is not None
     assert energies.shape[1] == spec.attention_frames(frames)
+
+
+def test_a_stride_longer_than_the_kernel_skips_the_same_frames_in_streams() -> None:
+    """The study's student of kernel 15x5 with stride 8: three frames in eight are in no window."""
+    torch.manual_seed(0)
+    model = build(CrnnSpec(channels=4, kernel=(15, 5), hidden=6)).eval()
+    log_mel = torch.randn(2, 40, 101)
+    state, logits = model.init_state(2, None), []
+    for chunk in torch.split(log_mel, [1] * 30 + [3, 0, 8, 60], -1):
+        found, state = model.stream(chunk, state)
+        logits.append(found)
+    steps = torch.cat(logits, 1)
+    assert steps.shape == (2, 13, 2)
+    torch.testing.assert_close(steps[:, -1], model(log_mel).logits)
