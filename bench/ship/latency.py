@@ -25,7 +25,7 @@ from bench.threads import threads as limit_threads
 from models.base import KwsModel
 from models.crnn import Crnn
 from models.errors import KwsError, ModelError
-from models.integer import IntegerModel
+from models.integer import IntegerModel, IntegerSpec
 
 Form = Literal["clip", "step"]
 Call = Callable[[], object]
@@ -108,12 +108,11 @@ def subject_of(run: RunFolder) -> Subject:
     return Subject(model, in_int8(of_float(model)), None, dynamic)
 
 
-def torch_runtime(weights: str, model: KwsModel, stride: int) -> Runtime:
+def torch_runtime(weights: str, model: KwsModel, sizes: IntegerSpec) -> Runtime:
     """Eager torch."""
-    clip, chunk = torch.zeros(1, 40, CLIP_FRAMES), torch.zeros(1, 40, stride)
-    _, state = model.stream(
-        torch.zeros(1, 40, BUFFER_FRAMES * stride + 40), model.init_state(1, BUFFER_FRAMES)
-    )
+    clip, chunk = (torch.zeros(1, sizes.n_mels, frames) for frames in (CLIP_FRAMES, sizes.stride[1]))
+    before = torch.zeros(1, sizes.n_mels, BUFFER_FRAMES * sizes.stride[1] + sizes.kernel[1])
+    _, state = model.stream(before, model.init_state(1, BUFFER_FRAMES))
     return Runtime(TORCH, weights, lambda: model(clip), lambda: model.stream(chunk, state))
 
 
@@ -151,10 +150,10 @@ def prepare(subject: Subject, folder: Path) -> tuple[list[Runtime], list[Latency
     ONNX Runtime makes float weights of int8 in every run, unless it is told to do so when it loads the
     file (``unpacked``); it computes in float either way.
     """
-    stride = subject.float_model.spec.stride[1]
+    sizes = subject.int8.sizes
     unpacked = f"{INT8} unpacked"
     makers: list[tuple[str, str, Callable[[], Runtime]]] = [
-        (TORCH, FLOAT, lambda: torch_runtime(FLOAT, subject.float_model, stride)),
+        (TORCH, FLOAT, lambda: torch_runtime(FLOAT, subject.float_model, sizes)),
         (ONNX, FLOAT, lambda: onnx_runtime(FLOAT, of_float(subject.float_model), unpacked=False)),
         (ONNX, INT8, lambda: onnx_runtime(INT8, subject.int8, unpacked=False)),
         (ONNX, unpacked, lambda: onnx_runtime(unpacked, subject.int8, unpacked=True)),
@@ -162,7 +161,7 @@ def prepare(subject: Subject, folder: Path) -> tuple[list[Runtime], list[Latency
     ]
     if subject.dynamic is not None:
         dynamic = subject.dynamic
-        makers.insert(1, (TORCH, "int8 (dq)", lambda: torch_runtime("int8 (dq)", dynamic, stride)))
+        makers.insert(1, (TORCH, "int8 (dq)", lambda: torch_runtime("int8 (dq)", dynamic, sizes)))
     ready, skipped = [], []
     for name, weights, make in makers:
         try:

@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from bench.cli import main
+from bench.runs import RunFolder
 from bench.ship import latency
 from bench.ship.extras import MissingExtraError
 from bench.ship.latency import FLOAT, INT8, ONNX, TORCH, C, Latency, Runtime, Subject, measure, prepare
 from bench.ship.latency_run import as_csv, findings, latency_table
 from bench.ship.onnx_weights import in_int8, of_float
+from compressors.chain import parse
 from models.crnn import Crnn, CrnnSpec
 from models.registry import build
 
@@ -115,3 +119,19 @@ def test_the_table_and_the_csv_hold_every_runtime() -> None:
         "9",
         "no C compiler",
     )
+
+
+def test_the_command_writes_a_csv_beside_the_run(tmp_path: Path) -> None:
+    run, model = RunFolder(tmp_path / "run"), subject().float_model
+    run.path.mkdir()
+    run.save_config("crnn", parse("dq+ad+kd", CrnnSpec()), model.spec, {})
+    run.save_model(model, model)
+    done = CliRunner().invoke(main, ["latency", str(run.path), "--rounds", "3"], catch_exceptions=False)
+    assert done.exit_code == 0
+    written = list(csv.DictReader((run.path / "latency.csv").read_text().splitlines()))
+    assert {"float32", "int8 (dq)"} <= {line["weights"] for line in written if line["runtime"] == TORCH}
+    assert all(float(line["latency_us"]) > 0 for line in written if not line["reason"])
+    assert "one thread" in done.output
+    none = CliRunner().invoke(main, ["latency", str(tmp_path / "no")])
+    assert none.exit_code == 2
+    assert "no run at" in none.output
