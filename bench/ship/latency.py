@@ -30,6 +30,8 @@ from models.integer import IntegerModel, IntegerSpec
 Form = Literal["clip", "step"]
 Call = Callable[[], object]
 FLOAT, INT8 = "float32", "int8"
+# Stored in int8, computed like float: nothing to hold against float.
+UNPACKED = "int8 unpacked"
 TORCH, ONNX, C = "torch eager", "ONNX Runtime", "C"
 # The runtime that the others' times are held against.
 REFERENCE = (TORCH, FLOAT)
@@ -151,12 +153,11 @@ def prepare(subject: Subject, folder: Path) -> tuple[list[Runtime], list[Latency
     file (``unpacked``); it computes in float either way.
     """
     sizes = subject.int8.sizes
-    unpacked = f"{INT8} unpacked"
     makers: list[tuple[str, str, Callable[[], Runtime]]] = [
         (TORCH, FLOAT, lambda: torch_runtime(FLOAT, subject.float_model, sizes)),
         (ONNX, FLOAT, lambda: onnx_runtime(FLOAT, of_float(subject.float_model), unpacked=False)),
         (ONNX, INT8, lambda: onnx_runtime(INT8, subject.int8, unpacked=False)),
-        (ONNX, unpacked, lambda: onnx_runtime(unpacked, subject.int8, unpacked=True)),
+        (ONNX, UNPACKED, lambda: onnx_runtime(UNPACKED, subject.int8, unpacked=True)),
         (C, INT8, lambda: _c_of(subject, folder)),
     ]
     if subject.dynamic is not None:
@@ -216,7 +217,8 @@ def _row(key: tuple[str, str, str], times: Mapping[tuple[str, str, str], Sequenc
     latency_us = 1e6 * statistics.median(times[key])
     ratio = statistics.median(against(times[key], times[(*REFERENCE, form)]))
     pair = (ONNX if name == C else name, FLOAT, form)
-    faster = "" if weights == FLOAT or pair not in times else faster_in(against(times[key], times[pair]))
+    held = weights not in (FLOAT, UNPACKED) and pair in times
+    faster = faster_in(against(times[key], times[pair])) if held else ""
     return Latency(name, weights, kept, latency_us, ratio, faster)
 
 

@@ -13,7 +13,19 @@ from bench.cli import main
 from bench.runs import RunFolder
 from bench.ship import latency
 from bench.ship.extras import MissingExtraError
-from bench.ship.latency import FLOAT, INT8, ONNX, TORCH, C, Latency, Runtime, Subject, measure, prepare
+from bench.ship.latency import (
+    FLOAT,
+    INT8,
+    ONNX,
+    TORCH,
+    UNPACKED,
+    C,
+    Latency,
+    Runtime,
+    Subject,
+    measure,
+    prepare,
+)
 from bench.ship.latency_run import as_csv, findings, latency_table
 from bench.ship.onnx_weights import in_int8, of_float
 from compressors.chain import parse
@@ -48,12 +60,14 @@ def test_times_and_ratios_are_those_of_the_calls(monkeypatch: pytest.MonkeyPatch
         Runtime(TORCH, FLOAT, lasting(800e-6), lasting(400e-6)),
         Runtime(ONNX, FLOAT, lasting(100e-6), lasting(50e-6)),
         Runtime(ONNX, INT8, lasting(120e-6), lasting(49e-6)),
+        Runtime(ONNX, UNPACKED, lasting(10e-6), lasting(10e-6)),
         Runtime(C, INT8, lasting(200e-6), lasting(10e-6)),
     ]
     rows = {(row.runtime, row.weights, row.form): row for row in measure(runtimes, rounds=4)}
     assert rows[ONNX, INT8, "clip"].latency_us == pytest.approx(120)
     assert rows[ONNX, INT8, "clip"].ratio == pytest.approx(120 / 800)
-    assert rows[TORCH, FLOAT, "step"].faster_than_float == ""
+    for name, weights in ((TORCH, FLOAT), (ONNX, UNPACKED)):
+        assert rows[name, weights, "step"].faster_than_float == ""
     answers = {key: row.faster_than_float for key, row in rows.items() if key[1] == INT8}
     # 49 is no more than noise faster than 50; C is held against ONNX Runtime in float.
     assert answers == {
