@@ -25,11 +25,13 @@ from bench.threads import threads as limit_threads
 from models.base import KwsModel
 from models.crnn import Crnn
 from models.errors import KwsError, ModelError
-from models.integer import IntegerModel
+from models.integer import IntegerModel, IntegerSpec
 
 Form = Literal["clip", "step"]
 Call = Callable[[], object]
 FLOAT, INT8 = "float32", "int8"
+# Stored in int8, computed like float: nothing to hold against float.
+UNPACKED = "int8 unpacked"
 TORCH, ONNX, C = "torch eager", "ONNX Runtime", "C"
 # The runtime that the others' times are held against.
 REFERENCE = (TORCH, FLOAT)
@@ -108,12 +110,11 @@ def subject_of(run: RunFolder) -> Subject:
     return Subject(model, in_int8(of_float(model)), None, dynamic)
 
 
-def torch_runtime(weights: str, model: KwsModel, stride: int) -> Runtime:
+def torch_runtime(weights: str, model: KwsModel, sizes: IntegerSpec) -> Runtime:
     """Eager torch."""
-    clip, chunk = torch.zeros(1, 40, CLIP_FRAMES), torch.zeros(1, 40, stride)
-    _, state = model.stream(
-        torch.zeros(1, 40, BUFFER_FRAMES * stride + 40), model.init_state(1, BUFFER_FRAMES)
-    )
+    clip, chunk = (torch.zeros(1, sizes.n_mels, frames) for frames in (CLIP_FRAMES, sizes.stride[1]))
+    before = torch.zeros(1, sizes.n_mels, BUFFER_FRAMES * sizes.stride[1] + sizes.kernel[1])
+    _, state = model.stream(before, model.init_state(1, BUFFER_FRAMES))
     return Runtime(TORCH, weights, lambda: model(clip), lambda: model.stream(chunk, state))
 
 
@@ -151,18 +152,17 @@ def prepare(subject: Subject, folder: Path) -> tuple[list[Runtime], list[Latency
     ONNX Runtime makes float weights of int8 in every run, unless it is told to do so when it loads the
     file (``unpacked``); it computes in float either way.
     """
-    stride = subject.float_model.spec.stride[1]
-    unpacked = f"{INT8} unpacked"
+    sizes = subject.int8.sizes
     makers: list[tuple[str, str, Callable[[], Runtime]]] = [
-        (TORCH, FLOAT, lambda: torch_runtime(FLOAT, subject.float_model, stride)),
+        (TORCH, FLOAT, lambda: torch_runtime(FLOAT, subject.float_model, sizes)),
         (ONNX, FLOAT, lambda: onnx_runtime(FLOAT, of_float(subject.float_model), unpacked=False)),
         (ONNX, INT8, lambda: onnx_runtime(INT8, subject.int8, unpacked=False)),
-        (ONNX, unpacked, lambda: onnx_runtime(unpacked, subject.int8, unpacked=True)),
+        (ONNX, UNPACKED, lambda: onnx_runtime(UNPACKED, subject.int8, unpacked=True)),
         (C, INT8, lambda: _c_of(subject, folder)),
     ]
     if subject.dynamic is not None:
         dynamic = subject.dynamic
-        makers.insert(1, (TORCH, "int8 (dq)", lambda: torch_runtime("int8 (dq)", dynamic, stride)))
+        makers.insert(1, (TORCH, "int8 (dq)", lambda: torch_runtime("int8 (dq)", dynamic, sizes)))
     ready, skipped = [], []
     for name, weights, make in makers:
         try:
@@ -217,7 +217,8 @@ def _row(key: tuple[str, str, str], times: Mapping[tuple[str, str, str], Sequenc
     latency_us = 1e6 * statistics.median(times[key])
     ratio = statistics.median(against(times[key], times[(*REFERENCE, form)]))
     pair = (ONNX if name == C else name, FLOAT, form)
-    faster = "" if weights == FLOAT or pair not in times else faster_in(against(times[key], times[pair]))
+    held = weights not in (FLOAT, UNPACKED) and pair in times
+    faster = faster_in(against(times[key], times[pair])) if held else ""
     return Latency(name, weights, kept, latency_us, ratio, faster)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.records import write_text_atomically
-from bench.ship.latency import FLOAT, Latency, measure_run
+from bench.ship.latency import FLOAT, UNPACKED, Latency, measure_run
 from bench.stream.run import open_run
 
 LATENCY_FILE = "latency.csv"
@@ -78,6 +78,8 @@ def findings(rows: Sequence[Latency]) -> list[str]:
                 lines.append(f"int8 {says} for {what}: {names}")
     if any(row.runtime == "C" and not row.reason for row in rows):
         lines.append(f"C has no {FLOAT} form: it is held against ONNX Runtime's")
+    if any(row.weights == UNPACKED for row in rows):
+        lines.append(f"{UNPACKED}: stored in int8, made float when loaded, and then the float model")
     reasons = dict.fromkeys((row.runtime, row.weights, row.reason) for row in rows if row.reason)
     return [*lines, *(f"not measured: {name}, {weights}: {reason}" for name, weights, reason in reasons)]
 

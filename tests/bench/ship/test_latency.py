@@ -7,12 +7,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from bench.cli import main
+from bench.runs import RunFolder
 from bench.ship import latency
 from bench.ship.extras import MissingExtraError
-from bench.ship.latency import FLOAT, INT8, ONNX, TORCH, C, Latency, Runtime, Subject, measure, prepare
+from bench.ship.latency import (
+    FLOAT,
+    INT8,
+    ONNX,
+    TORCH,
+    UNPACKED,
+    C,
+    Latency,
+    Runtime,
+    Subject,
+    measure,
+    prepare,
+)
 from bench.ship.latency_run import as_csv, findings, latency_table
 from bench.ship.onnx_weights import in_int8, of_float
+from compressors.chain import parse
 from models.crnn import Crnn, CrnnSpec
 from models.registry import build
 
@@ -44,12 +60,14 @@ def test_times_and_ratios_are_those_of_the_calls(monkeypatch: pytest.MonkeyPatch
         Runtime(TORCH, FLOAT, lasting(800e-6), lasting(400e-6)),
         Runtime(ONNX, FLOAT, lasting(100e-6), lasting(50e-6)),
         Runtime(ONNX, INT8, lasting(120e-6), lasting(49e-6)),
+        Runtime(ONNX, UNPACKED, lasting(10e-6), lasting(10e-6)),
         Runtime(C, INT8, lasting(200e-6), lasting(10e-6)),
     ]
     rows = {(row.runtime, row.weights, row.form): row for row in measure(runtimes, rounds=4)}
     assert rows[ONNX, INT8, "clip"].latency_us == pytest.approx(120)
     assert rows[ONNX, INT8, "clip"].ratio == pytest.approx(120 / 800)
-    assert rows[TORCH, FLOAT, "step"].faster_than_float == ""
+    for name, weights in ((TORCH, FLOAT), (ONNX, UNPACKED)):
+        assert rows[name, weights, "step"].faster_than_float == ""
     answers = {key: row.faster_than_float for key, row in rows.items() if key[1] == INT8}
     # 49 is no more than noise faster than 50; C is held against ONNX Runtime in float.
     assert answers == {
@@ -115,3 +133,19 @@ def test_the_table_and_the_csv_hold_every_runtime() -> None:
         "9",
         "no C compiler",
     )
+
+
+def test_the_command_writes_a_csv_beside_the_run(tmp_path: Path) -> None:
+    run, model = RunFolder(tmp_path / "run"), subject().float_model
+    run.path.mkdir()
+    run.save_config("crnn", parse("dq+ad+kd", CrnnSpec()), model.spec, {})
+    run.save_model(model, model)
+    done = CliRunner().invoke(main, ["latency", str(run.path), "--rounds", "3"], catch_exceptions=False)
+    assert done.exit_code == 0
+    written = list(csv.DictReader((run.path / "latency.csv").read_text().splitlines()))
+    assert {"float32", "int8 (dq)"} <= {line["weights"] for line in written if line["runtime"] == TORCH}
+    assert all(float(line["latency_us"]) > 0 for line in written if not line["reason"])
+    assert "one thread" in done.output
+    none = CliRunner().invoke(main, ["latency", str(tmp_path / "no")])
+    assert none.exit_code == 2
+    assert "no run at" in none.output
