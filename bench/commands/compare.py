@@ -39,12 +39,14 @@ import click
     metavar="LABEL",
     help="Test labels of ONE table against each other; all stands for every one.  Repeatable.",
 )
+@click.option("--keyword", metavar="WORD", help="For --test: on this one.  [default: the mean over all]")
 def compare(
     tables: tuple[Path, ...],
     form: str,
     measures: tuple[str, ...],
     limits: tuple[str, ...],
     labels: tuple[str, ...],
+    keyword: str | None,
 ) -> None:
     """Hold tables of results against the first one, label by label.
 
@@ -52,10 +54,10 @@ def compare(
     (results/kws_hw_published.csv) the result is a ledger of MACs, parameters and sizes.
 
     With --test, labels of one table are tested pair by pair: the difference on the same test clips, its
-    interval and p-value from a paired bootstrap by speaker, over seeds where there are several.
+    interval and p-value from a paired bootstrap by speaker, over keywords and seeds where there are several.
     """
     if labels:
-        _test(tables, form, measures, limits, labels)
+        _test(tables, form, measures, limits, labels, keyword)
         return
     from rich.console import Console
 
@@ -86,6 +88,7 @@ def _test(
     measures: tuple[str, ...],
     limits: tuple[str, ...],
     labels: tuple[str, ...],
+    keyword: str | None,
 ) -> None:
     from rich.console import Console
 
@@ -94,7 +97,7 @@ def _test(
 
     if len(tables) != 1 or len(measures) > 1 or limits:
         raise click.UsageError("--test takes one table, one --measure and no --fail-if")
-    pairs = compare_labels(tables[0], labels, *measures)
+    pairs = compare_labels(tables[0], labels, measures[0] if measures else "one_minus_auc", keyword)
     sheets = [sheet_of_pairs(tables[0].name, pairs)]
     if form == "table":
         Console(highlight=False).print(as_rich(sheets))

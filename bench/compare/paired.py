@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,23 @@ import pandas as pd
 from bench.compare.report import Sheet
 from bench.compare.tables import IDENTITY, known, measure_named
 from bench.records import load_results
-from bench.statistics.paired import NOTHING_SHOWN, holm, paired_difference_over_repeats, verdict
+from bench.statistics.paired import (
+    NOTHING_SHOWN,
+    PairedScores,
+    holm,
+    paired_difference_over_keywords,
+    verdict,
+)
 from bench.statistics.resampling import MEASURES
 from models.errors import ResultsError
 
 ALL = "all"
 NEEDED = ("test", "test_labels", "test_speakers")
 # What two runs must share for their scores to be of the same clips.
-SAME = ("corpus_hash", "keyword")
+SAME = ("corpus_hash", "split")
 COLUMNS = [
     *("a", "b", "measure", "a_mean", "b_mean", "difference", "low", "high", "p_value", "p_corrected"),
-    *("verdict", "runs", "clips", "keyword_clips", "speakers", "reason"),
+    *("verdict", "keywords", "runs", "clips", "keyword_clips", "speakers", "reason"),
 ]
 
 
@@ -67,13 +73,16 @@ def read_scores(folder: Path) -> Scores:
     )
 
 
-def compare_labels(path: Path, labels: Sequence[str], measure: str = "one_minus_auc") -> pd.DataFrame:
+def compare_labels(
+    path: Path, labels: Sequence[str], measure: str = "one_minus_auc", keyword: str | None = None
+) -> pd.DataFrame:
     """Every pair of labels of a table: paired difference on the same test clips, corrected for their number.
 
     Args:
         path: The table; its run folders lie in ``runs/`` beside it.
         labels: Two or more of its labels, or ``all``.
         measure: A quality figure on test.
+        keyword: Compare on this one alone; None: on the mean over all that the table has.
 
     Returns:
         One row a pair, ``COLUMNS``; ``difference`` is b - a, the p-values are two-sided.
@@ -85,6 +94,11 @@ def compare_labels(path: Path, labels: Sequence[str], measure: str = "one_minus_
         raise ResultsError(f"no measure {measure!r} to test; there is: {', '.join(MEASURES)}")
     table = load_results(path)
     rows = table[table["status"].eq("ok")] if "status" in table else table
+    if keyword is not None:
+        rows = rows[rows["keyword"].eq(keyword)]
+        if rows.empty:
+            words = ", ".join(dict.fromkeys(map(str, table["keyword"])))
+            raise ResultsError(f"no runs of the keyword {keyword!r} in the table; there is: {words}")
     runs = {label: _runs(rows, label, path) for label in _chosen(labels, table)}
     _refuse_other_clips(runs)
     folder = path.parent / "runs"
@@ -119,18 +133,18 @@ def _chosen(labels: Sequence[str], table: pd.DataFrame) -> list[str]:
 
 
 def _runs(rows: pd.DataFrame, label: str, path: Path) -> list[dict[str, Any]]:
-    """The runs of one label in order of their seeds."""
+    """The runs of one label in order of their keywords and seeds."""
     found = [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
     found = [row for row in found if row["label"] == label]
     if not found:
         raise ResultsError(f"no run of {label} in {path.name} ended well")
     if any(not known(row.get("run_id")) for row in found):
         raise ResultsError(f"{path.name} does not say which runs it is of: it has no run_id for {label}")
-    for column in ("chain", *IDENTITY):
+    for column in ("chain", *(name for name in IDENTITY if name != "keyword")):
         values = list(dict.fromkeys(known(row.get(column)) for row in found))
         if len(values) > 1:
             raise ResultsError(f"{label} stands for different runs: {column} {values[0]!r} and {values[1]!r}")
-    return sorted(found, key=lambda row: float(row.get("seed", 0)))
+    return sorted(found, key=lambda row: (known(row.get("keyword")), float(row.get("seed", 0))))
 
 
 def _refuse_other_clips(runs: Mapping[str, list[dict[str, Any]]]) -> None:
@@ -143,6 +157,27 @@ def _refuse_other_clips(runs: Mapping[str, list[dict[str, Any]]]) -> None:
                 raise ResultsError(f"{first} and {label} are not of the same clips: {column} {shown}")
 
 
+def _matched(
+    a: str, b: str, runs: Mapping[str, list[dict[str, Any]]], scores: Mapping[str, list[Scores]]
+) -> list[PairedScores]:
+    """The scores of two labels side by side, keyword by keyword."""
+    made = {
+        name: [(known(row.get("keyword")), known(row.get("seed"))) for row in runs[name]] for name in (a, b)
+    }
+    if made[a] != made[b]:
+        has = (f"{name} has {', '.join(' '.join(run) for run in made[name])}" for name in (a, b))
+        raise ResultsError(f"runs are paired by keyword and seed, but {' and '.join(has)}")
+    sets: dict[str, PairedScores] = {}
+    for (word, _), one, other in zip(made[a], scores[a], scores[b], strict=True):
+        first = sets.setdefault(word, PairedScores(one.labels, [], one.speakers))
+        for each in (one, other):
+            same = (np.array_equal(each.labels, first.labels), np.array_equal(each.speakers, first.speakers))
+            if not all(same):
+                raise ResultsError(f"{a} and {b} are not of the same clips: their scores do not line up")
+        sets[word] = replace(first, pairs=[*first.pairs, (one.scores, other.scores)])
+    return list(sets.values())
+
+
 def _pair(
     a: str,
     b: str,
@@ -150,18 +185,8 @@ def _pair(
     scores: Mapping[str, list[Scores]],
     measure: str,
 ) -> dict[str, Any]:
-    seeds = {label: [known(row.get("seed")) for row in runs[label]] for label in (a, b)}
-    if seeds[a] != seeds[b]:
-        shown = " and ".join(f"{label} has {', '.join(seeds[label])}" for label in (a, b))
-        raise ResultsError(f"runs are paired by seed, but {shown}")
-    first = scores[a][0]
-    for label in (a, b):
-        for one in scores[label]:
-            same = (np.array_equal(one.labels, first.labels), np.array_equal(one.speakers, first.speakers))
-            if not all(same):
-                raise ResultsError(f"{a} and {label} are not of the same clips: their scores do not line up")
-    pairs = [(one.scores, other.scores) for one, other in zip(scores[a], scores[b], strict=True)]
-    found = paired_difference_over_repeats(first.labels, pairs, first.speakers, measure)
+    sets = _matched(a, b, runs, scores)
+    found = paired_difference_over_keywords(sets, measure)
     means = {label: float(np.mean([row[measure] for row in runs[label]])) for label in (a, b)}
     return {
         "a": a,
@@ -173,10 +198,11 @@ def _pair(
         "low": found.low,
         "high": found.high,
         "p_value": found.p_value,
-        "runs": len(pairs),
-        "clips": len(first.labels),
-        "keyword_clips": int(first.labels.sum()),
-        "speakers": len(np.unique(first.speakers)),
+        "keywords": len(sets),
+        "runs": len(runs[a]),
+        "clips": len(scores[a][0].labels),
+        "keyword_clips": int(scores[a][0].labels.sum()),
+        "speakers": len(np.unique(scores[a][0].speakers)),
         "reason": found.reason,
     }
 
@@ -196,14 +222,17 @@ def sheet_of_pairs(name: str, pairs: pd.DataFrame) -> Sheet:
     )
     first = lines[0]
     counts = f"{first['clips']:,} test clips, {first['keyword_clips']} of the keyword"
-    about = f"on the same {counts}, {first['speakers']} speakers, {first['runs']} seeds"
+    words, seeds = first["keywords"], first["runs"] // first["keywords"]
+    if words > 1:
+        counts = f"{first['clips']:,} test clips, some {first['keyword_clips']} of each of {words} keywords"
+    about = f"on the same {counts}, {first['speakers']} speakers, {seeds} {'seeds' if seeds > 1 else 'seed'}"
     notes = [
-        f"difference is B - A {about if first['runs'] > 1 else about.replace('1 seeds', '1 seed')}",
+        f"difference is B - A {about}",
         "95 % intervals are of each pair alone, from a paired bootstrap by speaker",
         f"p is corrected for {len(lines)} pairs (Holm)" if len(lines) > 1 else "p is of one pair",
         *(f"{line['a']} / {line['b']}: {line['reason']}" for line in lines if line["reason"]),
     ]
-    if first["runs"] == 1:
+    if seeds == 1 and words == 1:
         notes.append("one seed: what another training would change is not in it")
     headings = ("A / B", "B - A", "95 % interval", "p", "verdict")
     return Sheet(f"{name}: {first['measure']} on test", headings, rows, tuple(notes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from bench.statistics.intervals import (
     smallest_class,
     standard_error,
 )
-from bench.statistics.resampling import draw_speakers, measures_of, sort_clips
+from bench.statistics.resampling import SortedClips, draw_speakers, measures_of, sort_clips
 
 ALPHA = 0.05
 NOTHING_SHOWN = "no difference shown"
@@ -99,25 +100,78 @@ def paired_difference_over_repeats(
         ValueError: No pairs, shapes differ, or a label is neither 0 nor 1.
         KeyError: No such measure.
     """
-    if not pairs:
+    return paired_difference_over_keywords(
+        [PairedScores(labels, pairs, speakers)], measure, draws=draws, seed=seed
+    )
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """What two recipes say about the clips of one keyword.
+
+    Attributes:
+        labels: 1 for the keyword, 0 for all else, shape (N,).
+        pairs: Scores of A and of B for each seed, each of shape (N,).
+        speakers: Who speaks, shape (N,); the same ones for every keyword.
+    """
+
+    labels: npt.ArrayLike
+    pairs: Sequence[Pair]
+    speakers: npt.ArrayLike
+
+
+def paired_difference_over_keywords(
+    keywords: Sequence[PairedScores],
+    measure: str = "one_minus_auc",
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> PairedDifference:
+    """The mean difference of two recipes over several keywords, each trained with several seeds.
+
+    For new speakers and new keywords: the same speakers are drawn for all keywords and models, and the
+    variance of the keywords' differences over their number is added to that of the speakers. What seeds do is
+    in the latter. With one keyword it is ``paired_difference_over_repeats``, which has the sources.
+
+    Raises:
+        ValueError: No scores, shapes or speakers differ, or a label is neither 0 nor 1.
+        KeyError: No such measure.
+    """
+    if not keywords or any(not one.pairs for one in keywords):
         raise ValueError("no scores to compare")
-    scores = [np.asarray(one, dtype=np.float64) for pair in pairs for one in pair]
+    names = [np.unique(np.asarray(one.speakers)) for one in keywords]
+    if any(not np.array_equal(names[0], other) for other in names):
+        raise ValueError("keywords of different speakers cannot be compared together")
+    scores = [np.asarray(one, dtype=np.float64) for part in keywords for pair in part.pairs for one in pair]
+    resamples = draw_speakers(len(names[0]), draws, np.random.default_rng(seed))
+    counts = np.concatenate([np.ones((1, len(names[0])), np.int64), resamples.counts])
     if any(np.isnan(one).any() for one in scores):
         return _nothing("scores that are no numbers")
-    sorted_ = [sort_clips(labels, one, speakers) for one in scores]
-    first = sorted_[0]
-    resamples = draw_speakers(len(first.right), draws, np.random.default_rng(seed))
-    counts = np.concatenate([np.ones((1, len(first.right)), np.int64), resamples.counts])
-    figures = np.stack([measures_of(one, counts, (measure,))[measure] for one in sorted_])
-    differences = figures[1::2] - figures[::2]
+    found = [_differences(one, measure, counts) for one in keywords]
+    first = found[0].clips
+    # With one keyword each seed is a repeat, with several each keyword.
+    differences = found[0].figures if len(found) == 1 else np.stack([one.figures.mean(0) for one in found])
     single: Floats = differences[:, 0]
-    effective = effective_speakers(first, measure)
+    effective = min(effective_speakers(one.clips, measure) for one in found)
     if np.isnan(single).any() or effective <= 1 + 1e-9:
         return _nothing("one class only" if np.isnan(single).any() else "clips of one speaker only")
     if all(np.array_equal(a, b) for a, b in zip(scores[::2], scores[1::2], strict=True)):
         return PairedDifference(0.0, 0.0, 0.0, 1.0)
     error = standard_error(differences[:, 1:].mean(axis=0), resamples.times, effective)
     return _tested(single, error, effective - 1, smallest_class(first, measure))
+
+
+class _Found(NamedTuple):
+    """The differences of one keyword: for each seed, of all clips and then of each draw, (R, 1 + D)."""
+
+    figures: Floats
+    clips: SortedClips
+
+
+def _differences(keyword: PairedScores, measure: str, counts: npt.NDArray[np.int64]) -> _Found:
+    sorted_ = [sort_clips(keyword.labels, one, keyword.speakers) for pair in keyword.pairs for one in pair]
+    figures = np.stack([measures_of(one, counts, (measure,))[measure] for one in sorted_])
+    return _Found(figures[1::2] - figures[::2], sorted_[0])
 
 
 def _tested(single: Floats, error: float, freedom: float, clips: int) -> PairedDifference:

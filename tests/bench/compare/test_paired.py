@@ -144,7 +144,7 @@ def test_older_run_folders_are_refused_in_one_line(
 
 def test_missing_run_folders_and_unequal_seeds_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, {"B": [scores(4, 1), scores(4, 2)], "KD": [scores(3, 2)]})
-    assert "B has 0, 1 and KD has 0" in bench(path, "--test", "all").stderr
+    assert "B has left 0, left 1 and KD has left 0" in bench(path, "--test", "all").stderr
     (tmp_path / "runs" / "KD-0" / "scores.npz").unlink()
     assert "no scores at" in bench(path, "--test", "all").stderr
 
@@ -155,7 +155,7 @@ def test_other_clips_are_refused_whatever_the_measure(tmp_path: Path) -> None:
     for measure in ("au_fa_fr", "one_minus_auc"):
         result = bench(path, "--test", "all", "--measure", measure)
         assert result.exit_code == 2
-        assert "B and KD are not of the same clips: keyword left and stop" in result.stderr
+        assert "paired by keyword and seed, but B has left 0 and KD has stop 0" in result.stderr
     other = write(tmp_path / "moved", {"B": [scores(4, 1)], "KD": [scores(3, 2)]})
     run = other.parent / "runs" / "KD-0" / "scores.npz"
     np.savez(run, test=scores(3, 2), test_labels=LABELS, test_speakers=SPEAKERS[::-1])
@@ -168,3 +168,20 @@ def test_tables_of_other_shares_of_the_keyword_are_not_ranked() -> None:
     found = compare(side("A", rows), side("B", rows.assign(keyword_clips=20, au_fa_fr=5e-5))).changes
     assert set(found["measure"]) == {"au_fa_fr", "auc", "one_minus_auc"}
     assert set(found["verdict"]) == {"not compared"}
+
+
+def test_several_keywords_are_compared_on_their_mean_or_one_alone(tmp_path: Path) -> None:
+    runs = {"B": [scores(4, 1), scores(3, 2)], "KD": [scores(2, 3), scores(2, 4)]}
+    columns: dict[str, list[object]] = {"keyword": ["left", "stop"] * 2, "seed": [0] * 4}
+    path = write(tmp_path, runs, columns)
+    found = pd.read_csv(io.StringIO(bench(path, "--test", "all", "--format", "csv").stdout)).iloc[0]
+    assert (found["keywords"], found["runs"]) == (2, 2)
+    areas = [[1 - auc(LABELS, values) for values in runs[label]] for label in ("B", "KD")]
+    assert found["difference"] == pytest.approx(np.mean(areas[1]) - np.mean(areas[0]))
+    one = bench(path, "--test", "all", "--format", "csv", "--keyword", "stop").stdout
+    alone = pd.read_csv(io.StringIO(one)).iloc[0]
+    assert alone["difference"] == pytest.approx(areas[1][1] - areas[0][1])
+    assert "of each of 2 keywords" in bench(path, "--test", "all").stdout.replace("\n", " ")
+    wrong = bench(path, "--test", "all", "--keyword", "right")
+    assert wrong.exit_code == 2
+    assert "no runs of the keyword 'right' in the table; there is: left, stop" in wrong.stderr

@@ -7,7 +7,14 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from bench.metrics import accuracy, auc
-from bench.statistics.paired import holm, paired_difference, paired_difference_over_repeats, verdict
+from bench.statistics.paired import (
+    PairedScores,
+    holm,
+    paired_difference,
+    paired_difference_over_keywords,
+    paired_difference_over_repeats,
+    verdict,
+)
 
 SPEAKERS = np.repeat(np.arange(6), 40)
 LABELS = np.tile(np.r_[np.ones(10, int), np.zeros(30, int)], 6)
@@ -115,3 +122,21 @@ def test_holm_by_hand() -> None:
 )
 def test_verdicts(difference: float, p_value: float, lower: bool, expected: str) -> None:
     assert verdict("A", "B", difference, p_value, lower_is_better=lower) == expected
+
+
+def test_keywords_that_differ_widen_the_interval_of_their_mean() -> None:
+    """The variance of two keywords' differences, over two, comes on top of that of the speakers."""
+    pairs = [(scores(3, 0), scores(2, 1)), (scores(3, 2), scores(2.5, 3))]
+    one, other = (PairedScores(LABELS, [pair], SPEAKERS) for pair in pairs)
+    alone = [paired_difference(LABELS, *pair, SPEAKERS) for pair in pairs]
+    twice = paired_difference_over_keywords([one, one])
+    assert (twice.difference, twice.low, twice.high) == pytest.approx(
+        (alone[0].difference, alone[0].low, alone[0].high)
+    )
+    both = paired_difference_over_keywords([one, other])
+    assert both.difference == pytest.approx(np.mean([each.difference for each in alone]))
+    # Student's t, back from the half width: at least that of the keywords alone.
+    of_keywords = abs(alone[0].difference - alone[1].difference) / 2
+    assert (both.high - both.low) / 2 > 1.96 * of_keywords
+    with pytest.raises(ValueError, match="different speakers"):
+        paired_difference_over_keywords([one, PairedScores(LABELS, [pairs[1]], SPEAKERS + 1)])
