@@ -122,8 +122,8 @@ def _one_of_four(waves: Tensor, noise: Tensor, generator: torch.Generator) -> Te
     return drawn.clamp_(-1, 1)
 
 
-def mask(features: Tensor, recipe: Recipe) -> Tensor:
-    """Hides a band of mels and a span of frames (SpecAugment), drawn from torch's global generator.
+def mask_(features: Tensor, recipe: Recipe) -> Tensor:
+    """Hides a band of mels and a span of frames (SpecAugment) in place, drawn from torch's global generator.
 
     The study masks power before the logarithm; filling with the logarithm of the floor is the same.
 
@@ -139,7 +139,7 @@ def mask(features: Tensor, recipe: Recipe) -> Tensor:
         mel_strip = cover(mel_strip, recipe.max_mel_mask, 1.0, 2)
     if recipe.max_time_mask:
         time_strip = cover(time_strip, recipe.max_time_mask, 1.0, 3)
-    return features.masked_fill(((mel_strip + time_strip) > 0).squeeze(1), LOG_FLOOR)
+    return features.masked_fill_(((mel_strip + time_strip) > 0).squeeze(1), LOG_FLOOR)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.config import Recipe, seed_from
-from bench.features import Features, augment, log_mel, mask, to_float
+from bench.features import Features, augment, log_mel, mask_, to_float
 from bench.metrics import au_fa_fr
 from bench.score import keyword_probability, predict
 from bench.teacher import Teacher
@@ -120,7 +120,7 @@ def _train_epoch(
     for step, batch in enumerate(_batches(clips, recipe)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(recipe, epochs_done * steps + step, epochs * steps)
-        features = mask(batch.features, recipe)
+        features = mask_(batch.features, recipe)
         taught = teacher.answer(features, batch.rows) if teacher else None
         loss = _loss(model, chain, taught, features, batch.labels)
         optimizer.zero_grad(set_to_none=True)

@@ -32,14 +32,21 @@ def softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * divergence.mean()
 
 
-def group_penalty(weights: Iterable[Tensor], strength: float) -> Tensor:
+def group_penalty(weights: Iterable[Tensor], counts: Iterable[Tensor], strength: float) -> Tensor:
     """Strength / 2 times the sum of squares: its gradient is a weight decay of that strength.
 
     Through Adam this is what the reference study calls pruning: an L2 weight decay of 10 on the parts to
     remove, which drives them to zero at the pace of the learning rate.
 
+    Args:
+        weights: Parameters.
+        counts: Of the shapes of the weights: how many of the units to remove each entry belongs to.
+        strength: Of the decay.
+
     Example:
-        >>> group_penalty([torch.tensor([1.0, 2.0])], strength=10.0).item()
+        >>> weights, counts = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0, 0.0])
+        >>> group_penalty([weights], [counts], strength=10.0).item()
         25.0
     """
-    return strength / 2 * torch.stack([weight.square().sum() for weight in weights]).sum()
+    squares = [(weight.square() * count).sum() for weight, count in zip(weights, counts, strict=True)]
+    return strength / 2 * torch.stack(squares).sum()

@@ -13,7 +13,7 @@ from torch import Tensor
 from compressors.base import Compressor, Phase, TrainStep
 from compressors.losses import group_penalty
 from compressors.registry import register
-from compressors.surgery import narrow, unit_norms, unit_weights
+from compressors.surgery import narrow, unit_counts, unit_norms
 from models.base import KwsModel, ModelSpec, WidthGroup
 from models.errors import ChainError
 
@@ -81,16 +81,19 @@ class StructuredPrune(Compressor):
         for group in groups:
             strongest = unit_norms(model, group).topk(self.width(group)).indices
             prepared.register_buffer(_buffer(group), strongest.sort().values)
+            for name, count in unit_counts(model, group, _others(group, strongest)).items():
+                total = getattr(prepared, _fading(name), torch.zeros_like(count))
+                prepared.register_buffer(_fading(name), total + count)
         return prepared
 
     def loss_terms(self, step: TrainStep) -> Mapping[str, Tensor]:
         """The penalty on all units that go."""
-        weights = [
-            weight
-            for group in step.model.width_groups()
-            for weight in unit_weights(step.model, group, _others(group, kept_units(step.model, group)))
-        ]
-        return {"group_penalty": group_penalty(weights, self.decay)}
+        fading = {
+            weight: getattr(step.model, _fading(name))
+            for name, weight in step.model.named_parameters()
+            if hasattr(step.model, _fading(name))
+        }
+        return {"group_penalty": group_penalty(fading.keys(), fading.values(), self.decay)}
 
     def surgery(self, model: KwsModel) -> KwsModel:
         """Removes them."""
@@ -111,3 +114,8 @@ def _others(group: WidthGroup, units: Tensor) -> Tensor:
 
 def _buffer(group: WidthGroup) -> str:
     return f"sp_keep_{group.name.replace('.', '_')}"
+
+
+def _fading(parameter: str) -> str:
+    """The buffer that says how many of the units that go each entry of a parameter belongs to."""
+    return f"sp_fade_{parameter.replace('.', '_')}"

@@ -35,13 +35,16 @@ def unit_index(units: Tensor, size: int, member: Member) -> Tensor:
     return grid[:, units].flatten()
 
 
-def unit_weights(model: KwsModel, group: WidthGroup, units: Tensor) -> list[Tensor]:
-    """All parameters of some units of a group; gradients flow through them."""
+def unit_counts(model: KwsModel, group: WidthGroup, units: Tensor) -> dict[str, Tensor]:
+    """How many of some units of a group each entry of a parameter belongs to, by the parameter's name."""
     parameters = dict(model.named_parameters())
-    return [
-        parameters[member.parameter].index_select(member.dim, unit_index(units, group.size, member))
-        for member in group.members
-    ]
+    counts: dict[str, Tensor] = {}
+    for member in group.members:
+        weight = parameters[member.parameter].detach()
+        count = counts.setdefault(member.parameter, torch.zeros_like(weight))
+        index = unit_index(units, group.size, member)
+        count.index_add_(member.dim, index, torch.ones_like(count.index_select(member.dim, index)))
+    return counts
 
 
 def unit_norms(model: KwsModel, group: WidthGroup) -> Tensor:

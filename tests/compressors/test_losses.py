@@ -88,7 +88,9 @@ def test_the_penalty_s_gradient_is_adam_s_weight_decay() -> None:
     for _ in range(20):
         for weights, optimizer in ((ours, by_term), (theirs, by_decay)):
             optimizer.zero_grad()
-            loss = weights.sin().sum() + (group_penalty([weights], 10.0) if weights is ours else 0.0)
+            loss = weights.sin().sum() + (
+                group_penalty([weights], [torch.ones_like(weights)], 10.0) if weights is ours else 0.0
+            )
             loss.backward()
             optimizer.step()
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)

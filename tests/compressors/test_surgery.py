@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from compressors.base import TrainStep
 from compressors.chain import parse
 from compressors.structured_prune import StructuredPrune, kept_units
-from compressors.surgery import narrow, unit_norms, unit_weights, zero_units
+from compressors.surgery import narrow, unit_counts, unit_norms, zero_units
 from models.base import KwsModel, Member, WidthGroup, count_params
 from models.crnn import CrnnSpec
 from models.errors import ChainError, ModelError
@@ -82,9 +83,23 @@ def test_units_and_members_cover_each_weight_once_a_group() -> None:
     """Removing all units of the recurrent layer removes all its weights: counted by hand."""
     model = random_model(CrnnSpec())
     groups = {group.name: group for group in model.width_groups()}
-    everything = unit_weights(model, groups["gru.0"], torch.arange(64))
+    everything = unit_counts(model, groups["gru.0"], torch.arange(64))
     own = 3 * 64 * 144 + 3 * 64 * 64 + 2 * 3 * 64
-    assert sum(weight.numel() for weight in everything) == own + 3 * 64 * 64 + 3 * 64 * 64
+    # A recurrent weight belongs to the unit that it leads to and to the one that it comes from.
+    assert sum(count.sum() for count in everything.values()) == own + 3 * 64 * 64 + 3 * 64 * 64
+
+
+def test_the_penalty_is_that_of_every_entry_of_the_units_that_go() -> None:
+    """Against slices taken by hand: channels 1 to 7 of 8 go, so do the mel rows of the GRU that read them."""
+    model = random_model(CrnnSpec())
+    prepared = StructuredPrune(channels=1, hidden=64, attention=64, decay=6.0).prepare(model)
+    (kept,) = kept_units(prepared, next(g for g in model.width_groups() if g.name == "conv")).tolist()
+    rest = [channel for channel in range(8) if channel != kept]
+    rows = model.gru.weight_ih_l0.view(192, 8, 18)[:, rest]
+    squares = sum(part.square().sum() for part in (model.conv.weight[rest], model.conv.bias[rest], rows))
+    output = prepared(torch.zeros(1, 40, 101))
+    terms = StructuredPrune(decay=6.0).loss_terms(TrainStep(prepared, output, None, torch.zeros(1)))
+    torch.testing.assert_close(terms["group_penalty"], 3.0 * squares)
 
 
 def test_layers_of_one_gru_keep_equally_many_units() -> None:
