@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from typing import NamedTuple
 
@@ -24,31 +25,39 @@ class Choice(NamedTuple):
     Attributes:
         choice_spread: Greatest less least 1 - AUC on test.
         choice_checkpoints: How many were looked at, the chosen one included.
+
+    Both are empty (NaN and None) where the weights of an epoch are no longer there.
     """
 
     choice_spread: float
-    choice_checkpoints: int
+    choice_checkpoints: int | None
 
 
 def audit_choice(training: Training, chain: Chain, clips: Clips, speakers: npt.NDArray[np.str_]) -> Choice:
     """Holds the checkpoints that are not shown to be worse on validation against each other on test.
 
     A checkpoint is not shown to be worse where the 95 % interval of its paired difference in 1 - AUC to the
-    chosen one, over the same clips, holds 0. The best ten of them on validation are looked at.
+    chosen one, over the same clips, holds 0, or where there is no interval (clips of one speaker only). The
+    best ten of them on validation are looked at.
 
     Args:
-        training: Done; its epochs' weights and validation scores are still there.
+        training: Done. Where the file of an epoch is lacking (an older version began the training and kept
+            none, or someone removed it) nothing can be said.
         chain: Gives the surgery after which a checkpoint is scored.
         clips: Validation and test clips.
         speakers: Who speaks, shape (N,), of all clips.
     """
+    if not all(training.keeps(line.epoch) for line in training.history):
+        return Choice(math.nan, None)
     labels, by = clips.labels[clips.validation], speakers[clips.validation]
     chosen = training.scores_of(training.best_epoch.epoch)
     found = []
     for line in sorted(training.history, key=lambda epoch: epoch.rank):
         scores = training.scores_of(line.epoch)
         difference = paired_difference(labels, chosen, scores, by, "one_minus_auc")
-        if line is training.best_epoch or difference.low <= 0 <= difference.high:
+        # An interval of NaN shows nothing, so this is not the same as low <= 0 <= high.
+        shown = difference.low > 0 or difference.high < 0
+        if line is training.best_epoch or not shown:
             found.append(_on_test(training, line.epoch, chain, clips))
         if len(found) == MOST_CHECKPOINTS:
             break

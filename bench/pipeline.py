@@ -18,6 +18,7 @@ from bench.records import RunRecord, append_record, load_record
 from bench.runs import RunFolder
 from bench.score import predict
 from bench.stages import Data, Stage, make_stage
+from bench.training import forget
 from bench.ui import Ui
 from compressors.chain import Chain, parse
 from models.base import example_input, spec_values
@@ -75,6 +76,7 @@ def run_chain(
         with FileLock(stage.run.path / ".lock"):
             found = load_record(stage.run.path)
             record = found or make_stage(stage, stages[0].run, how, data[how], ui)
+            forget(stage.run.checkpoint)
         if config.label and stage is stages[-1]:
             record = replace(record, label=config.label)
         append_record(out, record)

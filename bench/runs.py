@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bench.records import write_text_atomically
+from bench.records import write_atomically, write_text_atomically
 from bench.ship import kws_file
 from bench.training import Epoch, save_atomically
 from compressors.chain import Chain, parse
@@ -71,8 +72,9 @@ class RunFolder:
 
     def save_scores(self, scores: Mapping[str, npt.NDArray[Any]]) -> None:
         """Writes keyword probability, label and speaker of every clip, by split, in the corpus's order."""
-        with (self.path / "scores.npz").open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **dict(scores))
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **dict(scores))
+        write_atomically(self.path / "scores.npz", buffer.getvalue())
 
     def load_model(self) -> nn.Module:
         """The model as it ships, in evaluation mode.

@@ -22,7 +22,7 @@ from bench.records import RunRecord, load_record, save_record
 from bench.runs import RunFolder
 from bench.teacher import Teacher
 from bench.train import Clips, DivergedError, train
-from bench.training import Training, forget
+from bench.training import Training
 from bench.ui import Ui
 from compressors.chain import Chain
 from models.base import KwsModel
@@ -80,7 +80,7 @@ class Data:
 
 
 def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui: Ui) -> RunRecord:
-    """Trains or converts, measures, and leaves the run folder complete."""
+    """Trains or converts, measures, and leaves the run folder complete; its checkpoint is no more needed."""
     record = RunRecord(
         run_id=stage.run.run_id,
         label=stage.chain.label,
@@ -115,7 +115,6 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         stage.run.save_config(config.model, stage.chain, model.spec, asdict(config))
         stage.run.save_model(model, shipped)
     save_record(stage.run.path, record)
-    forget(stage.run.checkpoint)
     return record
 
 

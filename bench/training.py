@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import io
+import math
 import shutil
-import tempfile
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 
 from bench.config import Recipe
 from bench.metrics import Floats
+from bench.records import write_atomically
 from models.base import KwsModel, clone_state
+from models.errors import ResultsError
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class Epoch:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """What the best epoch is least in; the loss decides between equal areas."""
-        return self.validation_au_fa_fr, self.validation_loss
+        """What the best epoch is least in; the loss decides between equal areas, and where there is none."""
+        area = math.inf if math.isnan(self.validation_au_fa_fr) else self.validation_au_fa_fr
+        return area, self.validation_loss
 
 
 @dataclass(eq=False)
@@ -64,14 +68,24 @@ class Training:
 
     @classmethod
     def start(cls, model: KwsModel, recipe: Recipe, checkpoint: Path) -> Self:
-        """Goes on from the checkpoint, or starts anew where there is none."""
+        """Goes on from the checkpoint, or starts anew where there is none.
+
+        Raises:
+            ResultsError: The checkpoint is damaged, or another version wrote it.
+        """
         training = cls(model, recipe, _optimizer(model, recipe), checkpoint)
         if checkpoint.exists():
-            state = torch.load(checkpoint, weights_only=True)
-            model.load_state_dict(state["model"])
-            training.optimizer.load_state_dict(state["optimizer"])
-            training.history = [Epoch(**epoch) for epoch in state["history"]]
-            training.best = state["best"]
+            try:
+                state = torch.load(checkpoint, weights_only=True)
+                model.load_state_dict(state["model"])
+                training.optimizer.load_state_dict(state["optimizer"])
+                training.history = [Epoch(**epoch) for epoch in state["history"]]
+                training.best = state["best"]
+            except (UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise ResultsError(
+                    f"{checkpoint} cannot be gone on from ({reason[:100]}); remove it to train anew"
+                ) from None
         return training
 
     def add(self, epoch: Epoch, scores: Floats) -> None:
@@ -113,6 +127,10 @@ class Training:
             return None
         return next((e.epoch for e in self.history if e.validation_au_fa_fr <= target), None)
 
+    def keeps(self, epoch: int) -> bool:
+        """Whether the weights and scores after an epoch are there."""
+        return self._epoch_file(epoch).exists()
+
     def weights_of(self, epoch: int) -> dict[str, Tensor]:
         """The weights after an epoch, counted from 1."""
         weights: dict[str, Tensor] = torch.load(self._epoch_file(epoch), weights_only=True)["weights"]
@@ -145,8 +163,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def save_atomically(value: Any, path: Path) -> None:
     """torch.save to a file beside it, then a rename."""
-    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    # Through a file object: given a name, torch writes that name into the file, many times over.
-    with os.fdopen(handle, "wb") as file:
-        torch.save(value, file)
-    os.replace(scratch, path)
+    # Through memory: given a name, torch writes that name into the file, many times over.
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    write_atomically(path, buffer.getvalue())

@@ -202,6 +202,13 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     resumed = run_chain(config, tmp_path / "cut", log)
     assert log.trained == ["KD 2/3"]
     assert log.epochs == [3]
+    done = RunFolder(tmp_path / "cut" / "runs" / resumed[1].run_id)
+    assert {path.name for path in done.path.iterdir()} & {"checkpoint.pt", "epochs"} == set()
+    # Stopped just after the row was written: the next run tidies up.
+    (done.path / "epochs").mkdir()
+    done.checkpoint.touch()
+    run_chain(config, tmp_path / "cut", Log())
+    assert {path.name for path in done.path.iterdir()} & {"checkpoint.pt", "epochs"} == set()
     noisy = ("train_seconds", "latency_ms", "peak_memory_mb")
     for ours, theirs in zip(resumed, whole, strict=True):
         assert {k: v for k, v in vars(ours).items() if k not in noisy} == {
