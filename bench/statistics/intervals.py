@@ -66,7 +66,7 @@ def intervals(
     they cover the truth 50 to 80 % of the time. Few errors make even the logit skewed, so the arm away from
     zero errors is longer by ``SKEW`` squared standard errors. What the intervals cover was found by the
     simulation in ``bench.statistics.coverage``, for 4, 6 and 100 speakers: those of the area under the curve
-    93 to 97 % at areas of .95 and .99, 94 to 98 % at .999, and 96 to 99 % at .9999, where mostly no error is
+    93 to 97 % at areas of .95 and .99, 94 to 99 % at .999, and 96 to 100 % at .9999, where mostly no error is
     seen. The accuracy is covered 89 to 97 % of the time, the equal error rate 94 to 99 %, the miss rate at
     1 % false alarms 92 to 99 %; that at 0.1 % hangs on one or two clips, and on four speakers that differ
     much it is covered only 82 %.
