@@ -13,7 +13,7 @@ import click
     "tables",
     nargs=-1,
     required=True,
-    metavar="A.csv B.csv [C.csv ...]",
+    metavar="A.csv [B.csv ...]",
     type=click.Path(dir_okay=False, path_type=Path),
 )
 @click.option(
@@ -66,7 +66,7 @@ def compare(
     from bench.compare.tables import compare_all
 
     if len(tables) < 2:
-        raise click.UsageError("give two tables or more: bench compare A.csv B.csv")
+        raise click.UsageError("give two tables or more: bench compare A.csv B.csv, or one with --test all")
     bounds = [parse_limit(text) for text in limits]
     comparisons = compare_all(tables)
     sheets = [sheet(each, measures) for each in comparisons]

@@ -65,10 +65,11 @@ def intervals(
     (Carter, Schnepel and Steigerwald 2017). Percentiles of the same bootstrap are not used: of four speakers
     they cover the truth 50 to 80 % of the time. Few errors make even the logit skewed, so the arm away from
     zero errors is longer by ``SKEW`` squared standard errors. What the intervals cover was found by the
-    simulation in ``bench.statistics.coverage``: those of the area under the curve 93 to 98 % up to an area
-    of .999, and 98 to 99 % where mostly no error is seen (.9999); the accuracy 89 to 97 %, the equal error
-    rate and the miss rate at 1 % false alarms 95 to 99 %. The miss rate at 0.1 % false alarms hangs on one
-    or two clips, and covers 82 to 99 %.
+    simulation in ``bench.statistics.coverage``, for 4, 6 and 100 speakers: those of the area under the curve
+    93 to 97 % at areas of .95 and .99, 94 to 99 % at .999, and 96 to 100 % at .9999, where mostly no error is
+    seen. The accuracy is covered 89 to 97 % of the time, the equal error rate 94 to 99 %, the miss rate at
+    1 % false alarms 92 to 99 %; that at 0.1 % hangs on one or two clips, and on four speakers that differ
+    much it is covered only 82 %.
 
     Where no speaker shows an error, or none differs, there is no spread to see: the interval then reaches
     from 0 to the share of errors that would still leave so many clips without one, 5 % of the time (the

@@ -75,9 +75,7 @@ def _spread(name: str, values: np.typing.NDArray[np.float64]) -> dict[str, float
     half = float("nan")
     if len(known) > 1:
         half = float(student.ppf((1 + LEVEL) / 2, len(known) - 1)) * deviation / float(np.sqrt(len(known)))
-    return {
-        f"{name}_mean": mean,
-        f"{name}_std": deviation,
-        f"{name}_low": mean - half,
-        f"{name}_high": mean + half,
-    }
+    low, high = mean - half, mean + half
+    if QUALITY.fullmatch(name):
+        low, high = (float(np.clip(end, 0, 1)) for end in (low, high))
+    return {f"{name}_mean": mean, f"{name}_std": deviation, f"{name}_low": low, f"{name}_high": high}

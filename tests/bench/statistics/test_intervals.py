@@ -30,12 +30,24 @@ def clips(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             scores = 0.9 - 0.8 * labels
         case "edges":
             scores = np.round(scores * 1.3, 1).clip(0, 1)
+        case "certain":
+            # The highest are of other words, some of them at a probability of exactly 1.
+            scores = np.where(labels == 0, np.round(scores + 0.3, 1).clip(0, 1), scores * 0.9)
+        case "even":
+            # A hundred other clips in every draw: shares of false alarms hit 1 % exactly.
+            labels, speakers = (
+                np.tile(np.r_[np.ones(4, int), np.zeros(20, int)], 5),
+                np.repeat(np.arange(5), 24),
+            )
+            return labels, rng.random(120) * 0.7 + 0.2 * labels, speakers.astype(str)
         case "one class":
             labels = np.zeros(60, int)
     return labels, scores, rng.integers(0, 5, 60).astype(str)
 
 
-@pytest.mark.parametrize("kind", ["random", "tied", "constant", "perfect", "inverted", "edges", "one class"])
+@pytest.mark.parametrize(
+    "kind", ["random", "tied", "constant", "perfect", "inverted", "edges", "certain", "even", "one class"]
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_resample_is_its_clips_repeated(kind: str, seed: int) -> None:
     labels, scores, speakers = clips(kind, seed)
@@ -43,7 +55,7 @@ def test_a_resample_is_its_clips_repeated(kind: str, seed: int) -> None:
     assert times.sum() == 40
     found = measures_of(sort_clips(labels, scores, speakers), counts)
     for row, count in enumerate(counts):
-        again = np.repeat(np.arange(60), count[np.unique(speakers, return_inverse=True)[1]])
+        again = np.repeat(np.arange(len(labels)), count[np.unique(speakers, return_inverse=True)[1]])
         expected = asdict(quality(labels[again], scores[again]))
         assert {name: found[name][row] for name in MEASURES} == pytest.approx(
             {name: expected[name] for name in MEASURES}, abs=1e-12, nan_ok=True

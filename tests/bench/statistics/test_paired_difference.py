@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
 from bench.metrics import accuracy, auc
@@ -69,18 +70,27 @@ def test_one_difference_everywhere_is_not_certain() -> None:
     assert 0 < found.p_value < 0.1
 
 
-def test_seeds_add_to_the_doubt() -> None:
+def test_the_same_seed_again_adds_nothing() -> None:
     a, b = scores(3, 0), scores(2, 1)
     one = paired_difference(LABELS, a, b, SPEAKERS)
     again = paired_difference_over_repeats(LABELS, [(a, b)] * 3, SPEAKERS)
     assert again.difference == pytest.approx(one.difference)
     assert again.p_value == pytest.approx(one.p_value)
-    shaky = [(a, b), (a, a), (b, a), (a, b)]
-    single = [auc(LABELS, x) - auc(LABELS, y) for x, y in shaky]
-    over = paired_difference_over_repeats(LABELS, shaky, SPEAKERS)
-    assert over.difference == pytest.approx(np.mean(single))
-    assert over.p_value > ttest_1samp(single, 0).pvalue * 0.5
-    assert over.high - over.low > one.high - one.low
+
+
+def test_over_seeds_both_variances_count_with_satterthwaites_freedom() -> None:
+    pairs = [(scores(3, 2 * seed), scores(3 - seed, 2 * seed + 1)) for seed in range(3)]
+    found = paired_difference_over_repeats(LABELS, pairs, SPEAKERS, "accuracy", draws=20_000)
+    right = np.array([[(one >= 0.5) == LABELS for one in pair] for pair in pairs]).astype(float)
+    # Accuracy is a mean over six equal speakers: seeds down, speakers across.
+    each = (right[:, 1] - right[:, 0]).reshape(3, 6, 40).mean(axis=2)
+    of_speakers, of_seeds = each.mean(axis=0).var(ddof=1) / 6, each.mean(axis=1).var(ddof=1) / 3
+    total = of_speakers + of_seeds
+    freedom = total**2 / (of_speakers**2 / 5 + of_seeds**2 / 2)
+    assert found.difference == pytest.approx(each.mean())
+    assert found.p_value == pytest.approx(2 * student.sf(abs(each.mean()) / total**0.5, freedom), rel=0.05)
+    assert found.high - found.low == pytest.approx(2 * student.ppf(0.975, freedom) * total**0.5, rel=0.05)
+    assert found.low <= each.mean() <= found.high
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ def test_mean_deviation_and_interval_are_scipys() -> None:
     expected = student.interval(0.95, 2, values.mean(), values.std(ddof=1) / np.sqrt(3))
     assert (line["auc_low"], line["auc_high"]) == pytest.approx(expected)
     assert line["epochs_mean"] == 50
+    # No rate is below 0, whatever Student's t says of three runs.
+    assert line["frr_at_far_1pct_low"] == 0 < line["frr_at_far_1pct_mean"]
     assert line["macs"] == 5
 
 
