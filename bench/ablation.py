@@ -128,7 +128,8 @@ def _row(variant: Variant, records: Sequence[RunRecord]) -> dict[str, Any]:
     done = [record for record in mine if record.status == "ok"]
     failed = [f"{record.status}: {record.reason}" for record in mine if record.status != "ok"]
     row = {"left_out": variant.left_out, "chain": variant.chain, "runs": len(done)}
-    row |= {"reason": variant.reason or "; ".join(failed), "label": mine[0].label if mine else ""}
+    lacking = "; ".join(failed) if mine else "not run, for what it is made from failed"
+    row |= {"reason": variant.reason or lacking, "label": mine[0].label if mine else ""}
     means = (*RATIOS, QUALITY, f"{QUALITY}_low", f"{QUALITY}_high", f"validation_{QUALITY}")
     return row | {
         name: sum(float(getattr(record, name)) for record in done) / len(done) if done else math.nan

@@ -27,8 +27,8 @@ from bench.corpora import open_corpus
 from bench.figures.ablation import draw_ablation
 from bench.parallel import Outcome, run_all
 from bench.pipeline import check
-from bench.records import RESULTS_FILE, RunRecord, load_results, write_text_atomically
-from bench.report import ablation_table, order_lines, repeats_table, summary_table
+from bench.records import RESULTS_FILE, RunRecord, file_name, load_results, write_text_atomically
+from bench.report import ablation_table, missing_lines, order_lines, repeats_table, summary_table
 from bench.statistics.summary import summarise
 from bench.training import Epoch
 from bench.ui import Ui
@@ -72,32 +72,36 @@ class ConsoleUi(Ui):
         self._progress.stop()
 
     def opened(self, corpus_hash: str, about: Sequence[str]) -> None:
-        """See ``pipeline.Ui``: once for each corpus."""
+        """See ``Ui``: once for each corpus."""
         if corpus_hash not in self._opened:
             self._opened.add(corpus_hash)
             self._print("\n".join(about))
+
+    def _end(self, job: int) -> None:
+        if job in self._tasks:
+            self._progress.remove_task(self._tasks.pop(job))
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def started(self, label: str, epochs: int, done: int, job: int = 0) -> None:
-        """See ``pipeline.Ui``."""
+        """See ``Ui``."""
         if done:
             self._print(f"{label}: goes on after epoch {done}")
+        self._end(job)  # a training that failed said nothing
         task = self._progress.add_task(label, total=epochs, completed=done, state="", best=float("inf"))
         self._tasks[job] = task
 
     def epoch(self, epoch: Epoch, job: int = 0) -> None:
-        """See ``pipeline.Ui``."""
+        """See ``Ui``."""
         task = next(entry for entry in self._progress.tasks if entry.id == self._tasks[job])
         best = min(task.fields["best"], epoch.validation_au_fa_fr)
         state = f"loss {epoch.loss:.3f}  au_fa_fr {epoch.validation_au_fa_fr:.2e}  best {best:.2e}"
         self._progress.update(task.id, completed=epoch.epoch, state=state, best=best)
 
     def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
-        """See ``pipeline.Ui``: a line for each row, the first time that it is there."""
-        if job in self._tasks:
-            self._progress.remove_task(self._tasks.pop(job))
+        """See ``Ui``: a line for each row, the first time that it is there."""
+        self._end(job)
         if record.run_id in self._finished:
             return
         self._finished.add(record.run_id)
@@ -145,18 +149,21 @@ def ablate_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugi
         The exit status, as of ``run_and_show``.
     """
     base = family(configs[0].model).default
-    found, written = variants(configs[0].chain, base), orders(configs[0].chain, base)
+    found, ordered = variants(configs[0].chain, base), orders(configs[0].chain, base)
     there = [replace(config, chain=each.chain) for config in configs for each in found if not each.reason]
     console = Console()
     outcome = _run(there, out, console, jobs=jobs, plugins=plugins)
     for rows in _of_keyword(outcome.records.values()):
         table = contributions(found, rows)
-        name = f"ablation-{found[0].chain}-{rows[0].keyword}"
+        name = f"ablation-{file_name(found[0].chain)}-{file_name(rows[0].keyword)}"
         write_text_atomically(out / f"{name}.csv", table.to_csv(index=False))
         console.print(ablation_table(table, rows[0].keyword))
-        for path in (out / f"{name}.csv", *draw_ablation(table, out / "figures" / name)):
-            console.print(str(path), highlight=False, soft_wrap=True)
-    for line in order_lines(written):
+        written = [out / f"{name}.csv"]
+        if table["runs"].any():
+            written += draw_ablation(table, out / "figures" / name)
+        for line in (*missing_lines(table), *map(str, written)):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for line in order_lines(ordered):
         console.print(line, highlight=False, markup=False)
     return _status(outcome, console)
 

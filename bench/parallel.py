@@ -154,19 +154,19 @@ class QueueUi(Ui):
     job: int
 
     def opened(self, corpus_hash: str, about: Sequence[str]) -> None:
-        """See ``pipeline.Ui``."""
+        """See ``Ui``."""
         self.messages.put(("opened", (corpus_hash, about)))
 
     def started(self, label: str, epochs: int, done: int, job: int = 0) -> None:
-        """See ``pipeline.Ui``."""
+        """See ``Ui``."""
         self.messages.put(("started", (label, epochs, done, self.job)))
 
     def epoch(self, epoch: Epoch, job: int = 0) -> None:
-        """See ``pipeline.Ui``."""
+        """See ``Ui``."""
         self.messages.put(("epoch", (epoch, self.job)))
 
     def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
-        """See ``pipeline.Ui``."""
+        """See ``Ui``."""
         self.messages.put(("finished", (record, reused, self.job)))
 
 

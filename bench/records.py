@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -119,6 +120,16 @@ class RunRecord:
 COLUMNS = tuple(field.name for field in fields(RunRecord))
 
 
+def file_name(text: str) -> str:
+    """A text as part of a file's name, on any system.
+
+    Example:
+        >>> file_name("qat:bits=8/gru.hh=4+kd")
+        'qat_bits=8_gru.hh=4+kd'
+    """
+    return re.sub(r"[^\w.+=-]", "_", text)
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Writes a text as a whole or not at all."""
     write_atomically(path, text.encode())
@@ -160,7 +171,9 @@ def load_record(folder: Path) -> RunRecord | None:
 
 
 def append_record(out: Path, record: RunRecord) -> None:
-    """Adds a row to ``out/results.csv`` under a lock; the same run adds none, but may rename its own.
+    """Adds a row to ``out/results.csv`` under a lock, or puts it in the place of the same run's.
+
+    The run folder is what counts: a run that was renamed, or made again, takes the place of what it was.
 
     Raises:
         ResultsError: The table there cannot be read; it is left as it is.
@@ -171,19 +184,19 @@ def append_record(out: Path, record: RunRecord) -> None:
         row = pd.DataFrame([asdict(record)], columns=list(COLUMNS))
         table = row
         if path.exists():
-            before = load_results(path)
-            table = pd.concat([before.astype(object), row.astype(object)], ignore_index=True)
-            if "run_id" in before:
-                there = before.index[before["run_id"] == record.run_id]
-                if len(there) and (before.loc[there, "label"] == record.label).all():
-                    return
-                if len(there):
-                    # The row stays what and where it is; only its name may be another.
-                    table = before.astype(object)
-                    table.loc[there, "label"] = record.label
-        # Columns are only ever added: those of other versions stay.
-        extra = [name for name in table.columns if name not in COLUMNS]
-        write_text_atomically(path, table[[*COLUMNS, *extra]].to_csv(index=False))
+            before = load_results(path).astype(object)
+            # Columns are only ever added: those of other versions stay.
+            extra = [name for name in before.columns if name not in COLUMNS]
+            before = before.reindex(columns=[*COLUMNS, *extra])
+            there = before["run_id"] == record.run_id
+            if there.any():
+                table = before
+                table.loc[there, list(COLUMNS)] = list(asdict(record).values())
+            else:
+                table = pd.concat([before, row.astype(object)], ignore_index=True)
+        text = table.to_csv(index=False)
+        if not path.exists() or path.read_text() != text:
+            write_text_atomically(path, text)
 
 
 def load_results(path: Path) -> pd.DataFrame:
@@ -207,6 +220,9 @@ def load_results(path: Path) -> pd.DataFrame:
         # Rows of versions that could not split otherwise.
         split = table["split"].astype(object) if "split" in table.columns else None
         table["split"] = "speaker" if split is None else split.fillna("speaker")
+    if "status" in table.columns:
+        # Rows of other tables, added by hand.
+        table["status"] = table["status"].astype(object).fillna("ok")
     labels = table["label"] if "label" in table.columns else table["chain"]
     return table.assign(label=labels.astype(object).fillna(table["chain"].astype(object)).fillna("B"))
 

@@ -38,6 +38,9 @@ SUMMARY: tuple[tuple[str, str, Callable[..., str]], ...] = (
 )
 
 
+RANDOM_SPLIT = "\nrandom split: speakers stand on both sides, and test and validation are the same clips"
+
+
 def summary_table(records: Sequence[RunRecord]) -> Table:
     """The end of a run: what each model costs against the base, and how good it is."""
     first = records[0]
@@ -48,7 +51,7 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
         f"{first.keyword_clips} of {first.clips} test clips are the keyword; au_fa_fr, 1-AUC: lower is better"
     )
     if first.split == "random":
-        caption += "\nrandom split: speakers stand on both sides, and test and validation are the same clips"
+        caption += RANDOM_SPLIT
     table = plain_table(title, caption)
     for name, heading, _ in SUMMARY:
         table.add_column(heading, justify="left" if name == "label" else "right", no_wrap=True)
@@ -132,7 +135,7 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
         f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; "
         f"{first.keyword_clips} of {first.clips} test clips are the keyword"
     )
-    table = plain_table(title, caption)
+    table = plain_table(title, caption + (RANDOM_SPLIT if first.split == "random" else ""))
     for name in ("chain", "runs", "KB", "smaller", "1-AUC valid.", "1-AUC test", "test (low, high)"):
         table.add_column(name, justify="left" if name == "chain" else "right", no_wrap=True)
     summary = summarise(pd.DataFrame([asdict(record) for record in records]))
@@ -141,8 +144,8 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
         table.add_row(
             str(row["label"]),
             str(row["runs"]),
-            f"{row['size_kb' if 'size_kb' in row else 'size_kb_mean']:.1f}",
-            _times(row["size_ratio" if "size_ratio" in row else "size_ratio_mean"]),
+            _cell(row["size_kb" if "size_kb" in row else "size_kb_mean"], "{:.1f}".format),
+            _cell(row["size_ratio" if "size_ratio" in row else "size_ratio_mean"], _times),
             _cell(row["validation_one_minus_auc_mean"], _small),
             _cell(row["one_minus_auc_mean"], _small),
             f"({_cell(low, _small)}, {_cell(high, _small)})",
@@ -154,26 +157,32 @@ def ablation_table(found: pd.DataFrame, keyword: str) -> Table:
     """What each compressor of a chain is missed for."""
     whole = found.iloc[0]
     table = plain_table(
-        f"{whole['label']} without each of its compressors, keyword {keyword!r}",
+        f"{whole['label'] or whole['chain']} without each of its compressors, keyword {keyword!r}",
         "ratios to the whole chain; 1-AUC on test, in brackets its 95 % interval over speakers",
     )
     for name in ("without", "KB", "ratio", "kMACs", "ratio", "1-AUC", "(low, high)"):
         table.add_column(name, justify="left" if name == "without" else "right", no_wrap=True)
     for row in found.to_dict("records"):
-        name = {"all": "all: the base"}.get(row["left_out"], row["left_out"])
-        if not row["runs"]:
-            table.add_row(name, *["-"] * 5, row["reason"])
-            continue
         table.add_row(
-            name,
-            f"{row['size_kb']:.1f}",
-            _times(row["size_kb_ratio"]),
-            f"{row['macs'] / 1000:,.0f}",
-            _times(row["macs_ratio"]),
+            {"all": "all: the base"}.get(row["left_out"], row["left_out"]),
+            _cell(row["size_kb"], "{:.1f}".format),
+            _cell(row["size_kb_ratio"], _times),
+            _cell(row["macs"] / 1000, "{:,.0f}".format),
+            _cell(row["macs_ratio"], _times),
             _cell(row["one_minus_auc"], _small),
             f"({_cell(row['one_minus_auc_low'], _small)}, {_cell(row['one_minus_auc_high'], _small)})",
         )
     return table
+
+
+def missing_lines(found: pd.DataFrame) -> list[str]:
+    """Why a variant of a chain has no figures, or those of fewer runs."""
+    rows = found[found["reason"] != ""].to_dict("records")
+    names = {"nothing": "the whole chain", "all": "the base"}
+    return [
+        f"{names.get(row['left_out'], 'without ' + row['left_out'])}, {row['runs']} runs: {row['reason']}"
+        for row in rows
+    ]
 
 
 def order_lines(found: Orders) -> list[str]:

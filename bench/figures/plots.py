@@ -21,6 +21,7 @@ from bench.figures.axes import QUANTIZED as QUANTIZED
 from bench.figures.axes import finish, scatter, series
 from bench.figures.det import DET, det
 from bench.figures.files import NothingToDrawError, save_figure
+from bench.records import file_name
 from models.errors import ResultsError
 
 # README width: 6.4 inches at 150 dots.
@@ -97,7 +98,7 @@ def groups(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     found = {}
     for values, rows in texts.groupby(told, sort=False):
         name = "-".join(str(value)[:24] for value in values if value)
-        found[re.sub(r"[^\w.+-]", "_", name)] = table.loc[rows.index]
+        found[file_name(name)] = table.loc[rows.index]
     return found
 
 

@@ -48,9 +48,22 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_the_same_run_adds_no_second_row(tmp_path: Path) -> None:
     append_record(tmp_path, record())
+    append_record(tmp_path, record("kd-2"))
     before = (tmp_path / "results.csv").read_bytes()
-    append_record(tmp_path, replace(record(), au_fa_fr=0.5))
+    append_record(tmp_path, record())
     assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_a_run_that_was_made_again_takes_the_place_of_its_row(tmp_path: Path) -> None:
+    failed = replace(record(), status="diverged", reason="the loss was nan", macs=None, au_fa_fr=float("nan"))
+    append_record(tmp_path, failed)
+    append_record(tmp_path, record("kd-2"))
+    append_record(tmp_path, replace(record(), au_fa_fr=0.1 + 0.2, label="mine"))
+    table = load_results(tmp_path / "results.csv")
+    assert table["run_id"].tolist() == ["kd-1", "kd-2"]
+    assert table.loc[0, ["label", "status", "macs"]].tolist() == ["mine", "ok", 305719]
+    assert pd.isna(table.loc[0, "reason"])
+    assert table.loc[0, "au_fa_fr"] == 0.1 + 0.2, "to the last bit"
 
 
 def test_columns_of_other_versions_stay(tmp_path: Path) -> None:
