@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,8 +159,9 @@ def test_a_file_that_cannot_be_read_is_named(tone_folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_interrupted_by_ctrl_c_it_goes_on_from_the_last_epoch(
-    tone_folder: Path, tmp_path: Path, hears_ctrl_c: Callable[[], None]
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_goes_on_from_the_last_epoch(
+    ended_by: signal.Signals, tone_folder: Path, tmp_path: Path, hears_ctrl_c: Callable[[], None]
 ) -> None:
     command = [sys.executable, "-m", "bench", "run", "--chain", "kd", "--data", str(tone_folder)]
     command += ["--keyword", "start", "--epochs", "60", "--out", str(tmp_path)]
@@ -168,11 +170,49 @@ def test_interrupted_by_ctrl_c_it_goes_on_from_the_last_epoch(
     )
     while not list(tmp_path.rglob("checkpoint.pt")):
         assert started.poll() is None
-    started.send_signal(signal.SIGINT)
+    started.send_signal(ended_by)
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 130
-    assert errors.strip() == "stopped; what is finished stays, and the same command goes on from there"
+    last = errors.strip().splitlines()[-1]
+    assert last == "stopped; what is finished stays, and the same command goes on from there"
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "goes on after epoch" in again.stdout
     assert load_results(tmp_path / "results.csv")["label"].tolist() == ["B", "KD"]
+
+
+@pytest.mark.slow
+def test_ended_from_outside_it_leaves_no_process_behind(tone_folder: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "run",
+        "--chain",
+        "kd",
+        "--data",
+        str(tone_folder),
+        "--jobs",
+        "2",
+    ]
+    command += ["--keyword", "start", "--keyword", "left", "--epochs", "200", "--out", str(tmp_path)]
+    started = subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    while not list(tmp_path.rglob("checkpoint.pt")):
+        assert started.poll() is None
+    started.terminate()
+    assert started.wait(timeout=60) == 130
+    deadline = time.monotonic() + 30
+    while _alive(started.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _alive(started.pid)
+
+
+def _alive(group: int) -> bool:
+    """Whether any process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
