@@ -37,7 +37,7 @@ import click
     "labels",
     multiple=True,
     metavar="LABEL",
-    help="Test labels of ONE table against each other; all stands for every one.  Repeatable.",
+    help="Test labels of ONE table against each other; all: those of finished runs.  Repeatable.",
 )
 def compare(
     tables: tuple[Path, ...],
@@ -51,8 +51,9 @@ def compare(
     Quality is only compared on the same corpus, keyword and split; cost always. With the published table
     (results/kws_hw_published.csv) the result is a ledger of MACs, parameters and sizes.
 
-    With --test, labels of one table are tested pair by pair: the difference on the same test clips, its
-    interval and p-value from a paired bootstrap by speaker, over seeds where there are several.
+    With --test, labels of one table are tested pair by pair, on each corpus and keyword that they are there
+    for: the difference on the same test clips, its interval and p-value from a paired bootstrap by speaker,
+    over seeds where there are several.
     """
     if labels:
         _test(tables, form, measures, limits, labels)
@@ -89,13 +90,13 @@ def _test(
 ) -> None:
     from rich.console import Console
 
-    from bench.compare.paired import compare_labels, pairs_as_json, sheet_of_pairs
+    from bench.compare.paired import compare_labels, pairs_as_json, sheets_of_pairs
     from bench.compare.report import as_markdown, as_rich
 
     if len(tables) != 1 or len(measures) > 1 or limits:
         raise click.UsageError("--test takes one table, one --measure and no --fail-if")
     pairs = compare_labels(tables[0], labels, *measures)
-    sheets = [sheet_of_pairs(tables[0].name, pairs)]
+    sheets = sheets_of_pairs(tables[0].name, pairs)
     if form == "table":
         Console(highlight=False).print(as_rich(sheets))
     else:

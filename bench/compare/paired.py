@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +23,27 @@ from bench.statistics.paired import NOTHING_SHOWN, holm, paired_difference_over_
 from bench.statistics.resampling import MEASURES
 from models.errors import ResultsError
 
+Runs = list[dict[str, Any]]
+
 ALL = "all"
 NEEDED = ("test", "test_labels", "test_speakers")
 # What two runs must share for their scores to be of the same clips.
 SAME = ("corpus_hash", "keyword")
 COLUMNS = [
-    *("a", "b", "measure", "a_mean", "b_mean", "difference", "low", "high", "p_value", "p_corrected"),
+    *(
+        "data",
+        "keyword",
+        "a",
+        "b",
+        "measure",
+        "a_mean",
+        "b_mean",
+        "difference",
+        "low",
+        "high",
+        "p_value",
+        "p_corrected",
+    ),
     *("verdict", "runs", "clips", "keyword_clips", "speakers", "reason"),
 ]
 
@@ -54,13 +71,14 @@ def read_scores(folder: Path) -> Scores:
     """
     path = folder / "scores.npz"
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        # Read first: of a damaged file NumPy leaves the handle open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             missing = [name for name in NEEDED if name not in kept.files]
             if not missing:
                 return Scores(*(kept[name] for name in ("test_labels", "test", "test_speakers")))
     except FileNotFoundError:
         raise ResultsError(f"no scores at {path}; --test needs the run folders beside the table") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, BadZipFile, EOFError) as error:
         raise ResultsError(f"{path} cannot be read: {error}") from None
     raise ResultsError(
         f"{path} holds no {missing[0]}: an older version wrote it; remove {folder} and run it again"
@@ -70,9 +88,11 @@ def read_scores(folder: Path) -> Scores:
 def compare_labels(path: Path, labels: Sequence[str], measure: str = "one_minus_auc") -> pd.DataFrame:
     """Every pair of labels of a table: paired difference on the same test clips, corrected for their number.
 
+    Labels that stand for runs on several corpora or keywords are tested on each of them.
+
     Args:
         path: The table; its run folders lie in ``runs/`` beside it.
-        labels: Two or more of its labels, or ``all``.
+        labels: Two or more of its labels, or ``all`` those that have a finished run.
         measure: A quality figure on test.
 
     Returns:
@@ -85,13 +105,16 @@ def compare_labels(path: Path, labels: Sequence[str], measure: str = "one_minus_
         raise ResultsError(f"no measure {measure!r} to test; there is: {', '.join(MEASURES)}")
     table = load_results(path)
     rows = table[table["status"].eq("ok")] if "status" in table else table
-    runs = {label: _runs(rows, label, path) for label in _chosen(labels, table)}
-    _refuse_other_clips(runs)
-    folder = path.parent / "runs"
-    scores = {
-        label: [read_scores(folder / str(row["run_id"])) for row in found] for label, found in runs.items()
-    }
-    lines = [_pair(a, b, runs, scores, measure) for a, b in combinations(runs, 2)]
+    chosen = _chosen(labels, table, rows)
+    lines: list[dict[str, Any]] = []
+    same = [rows[name] if name in rows else pd.Series("", rows.index) for name in SAME]
+    for _, part in rows.groupby(same, sort=False, dropna=False):
+        there = set(part["label"])
+        runs = {label: _runs(part, label, path) for label in chosen if label in there}
+        lines += _pairs(runs, path.parent / "runs", measure)
+    paired = {line[side] for line in lines for side in ("a", "b")}
+    if not lines or (ALL not in labels and set(chosen) - paired):
+        _refuse_other_clips({label: _runs(rows, label, path) for label in chosen})
     corrected = holm([line["p_value"] for line in lines])
     known_measure = measure_named(measure)
     assert known_measure is not None
@@ -107,18 +130,18 @@ def compare_labels(path: Path, labels: Sequence[str], measure: str = "one_minus_
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _chosen(labels: Sequence[str], table: pd.DataFrame) -> list[str]:
+def _chosen(labels: Sequence[str], table: pd.DataFrame, finished: pd.DataFrame) -> list[str]:
     there = [str(label) for label in dict.fromkeys(table["label"])]
     for label in labels:
         if label not in there and label != ALL:
             raise ResultsError(f"no label {label!r} in the table; there is: {', '.join(there)}")
-    chosen = there if ALL in labels else list(dict.fromkeys(labels))
+    chosen = list(dict.fromkeys(map(str, finished["label"]) if ALL in labels else labels))
     if len(chosen) < 2:
         raise ResultsError("--test needs two labels or more, or: --test all")
     return chosen
 
 
-def _runs(rows: pd.DataFrame, label: str, path: Path) -> list[dict[str, Any]]:
+def _runs(rows: pd.DataFrame, label: str, path: Path) -> Runs:
     """The runs of one label in order of their seeds."""
     found = [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
     found = [row for row in found if row["label"] == label]
@@ -130,10 +153,15 @@ def _runs(rows: pd.DataFrame, label: str, path: Path) -> list[dict[str, Any]]:
         values = list(dict.fromkeys(known(row.get(column)) for row in found))
         if len(values) > 1:
             raise ResultsError(f"{label} stands for different runs: {column} {values[0]!r} and {values[1]!r}")
+    seeds = [known(row.get("seed")) for row in found]
+    for first, second in combinations(range(len(found)), 2):
+        if seeds[first] == seeds[second]:
+            names = " and ".join(str(found[number]["run_id"]) for number in (first, second))
+            raise ResultsError(f"{label} has two runs of seed {seeds[first]}, {names}; keep one in the table")
     return sorted(found, key=lambda row: float(row.get("seed", 0)))
 
 
-def _refuse_other_clips(runs: Mapping[str, list[dict[str, Any]]]) -> None:
+def _refuse_other_clips(runs: Mapping[str, Runs]) -> None:
     for column in SAME:
         values = {label: known(rows[0].get(column)) for label, rows in runs.items()}
         (first, reference), *others = values.items()
@@ -141,29 +169,45 @@ def _refuse_other_clips(runs: Mapping[str, list[dict[str, Any]]]) -> None:
             if value != reference:
                 shown = f"{reference[:12]} and {value[:12]}"
                 raise ResultsError(f"{first} and {label} are not of the same clips: {column} {shown}")
+    raise ResultsError("no two of the labels have runs on the same clips")
+
+
+def _pairs(runs: Mapping[str, Runs], folder: Path, measure: str) -> list[dict[str, Any]]:
+    """Every two labels, by the seeds that both have."""
+    scores = {
+        label: {known(row.get("seed")): read_scores(folder / str(row["run_id"])) for row in found}
+        for label, found in runs.items()
+        if len(runs) > 1
+    }
+    return [_pair(a, b, runs, scores, measure) for a, b in combinations(runs, 2)]
 
 
 def _pair(
     a: str,
     b: str,
-    runs: Mapping[str, list[dict[str, Any]]],
-    scores: Mapping[str, list[Scores]],
+    runs: Mapping[str, Runs],
+    scores: Mapping[str, Mapping[str, Scores]],
     measure: str,
 ) -> dict[str, Any]:
-    seeds = {label: [known(row.get("seed")) for row in runs[label]] for label in (a, b)}
-    if seeds[a] != seeds[b]:
-        shown = " and ".join(f"{label} has {', '.join(seeds[label])}" for label in (a, b))
+    seeds = [seed for seed in scores[a] if seed in scores[b]]
+    if not seeds:
+        shown = " and ".join(f"{label} has {', '.join(scores[label])}" for label in (a, b))
         raise ResultsError(f"runs are paired by seed, but {shown}")
-    first = scores[a][0]
+    first = scores[a][seeds[0]]
     for label in (a, b):
-        for one in scores[label]:
+        for one in scores[label].values():
             same = (np.array_equal(one.labels, first.labels), np.array_equal(one.speakers, first.speakers))
             if not all(same):
                 raise ResultsError(f"{a} and {label} are not of the same clips: their scores do not line up")
-    pairs = [(one.scores, other.scores) for one, other in zip(scores[a], scores[b], strict=True)]
+    pairs = [(scores[a][seed].scores, scores[b][seed].scores) for seed in seeds]
     found = paired_difference_over_repeats(first.labels, pairs, first.speakers, measure)
-    means = {label: float(np.mean([row[measure] for row in runs[label]])) for label in (a, b)}
+    means = {
+        label: float(np.mean([row[measure] for row in runs[label] if known(row.get("seed")) in seeds]))
+        for label in (a, b)
+    }
+    fewer = len(seeds) < max(len(scores[a]), len(scores[b]))
     return {
+        **{name: known(runs[a][0].get(name)) for name in ("data", "keyword")},
         "a": a,
         "b": b,
         "measure": measure,
@@ -177,12 +221,21 @@ def _pair(
         "clips": len(first.labels),
         "keyword_clips": int(first.labels.sum()),
         "speakers": len(np.unique(first.speakers)),
-        "reason": found.reason,
+        "reason": found.reason or (f"only seed {', '.join(seeds)} in both" if fewer else ""),
     }
 
 
-def sheet_of_pairs(name: str, pairs: pd.DataFrame) -> Sheet:
-    """What a person wants to see of ``compare_labels``: a line a pair."""
+def sheets_of_pairs(name: str, pairs: pd.DataFrame) -> list[Sheet]:
+    """What a person wants to see of ``compare_labels``: a line a pair, a sheet a corpus and keyword."""
+    parts = [part for _, part in pairs.groupby(["data", "keyword"], sort=False)]
+    return [_sheet(name if len(parts) == 1 else f"{name}, {_of(part)}", part, len(pairs)) for part in parts]
+
+
+def _of(part: pd.DataFrame) -> str:
+    return f"{part['data'].iloc[0]}, keyword {part['keyword'].iloc[0]!r}"
+
+
+def _sheet(name: str, pairs: pd.DataFrame, tests: int) -> Sheet:
     lines = pairs.to_dict("records")
     rows = tuple(
         (
@@ -200,7 +253,7 @@ def sheet_of_pairs(name: str, pairs: pd.DataFrame) -> Sheet:
     notes = [
         f"difference is B - A {about if first['runs'] > 1 else about.replace('1 seeds', '1 seed')}",
         "95 % intervals are of each pair alone, from a paired bootstrap by speaker",
-        f"p is corrected for {len(lines)} pairs (Holm)" if len(lines) > 1 else "p is of one pair",
+        f"p is corrected for {tests} pairs (Holm)" if tests > 1 else "p is of one pair",
         *(f"{line['a']} / {line['b']}: {line['reason']}" for line in lines if line["reason"]),
     ]
     if first["runs"] == 1:

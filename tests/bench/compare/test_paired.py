@@ -119,6 +119,13 @@ def test_bad_requests_are_refused(tmp_path: Path, arguments: list[str], words: s
     assert result.stdout == ""
 
 
+def test_a_table_of_no_runs_is_refused() -> None:
+    published = Path(__file__).parents[3] / "results" / "kws_hw_published.csv"
+    result = bench(published, "--test", "all")
+    assert result.exit_code == 2
+    assert "does not say which runs it is of" in result.stderr
+
+
 def test_two_tables_are_refused(tmp_path: Path) -> None:
     path = three(tmp_path)
     result = bench(path, path, "--test", "all")
@@ -142,11 +149,54 @@ def test_older_run_folders_are_refused_in_one_line(
     assert result.stderr.count("\n") == 1
 
 
-def test_missing_run_folders_and_unequal_seeds_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, {"B": [scores(4, 1), scores(4, 2)], "KD": [scores(3, 2)]})
-    assert "B has 0, 1 and KD has 0" in bench(path, "--test", "all").stderr
+def test_missing_run_folders_and_other_seeds_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, {"B": [scores(4, 1)], "KD": [scores(3, 2)]}, {"seed": [0, 1]})
+    assert "B has 0 and KD has 1" in bench(path, "--test", "all").stderr
     (tmp_path / "runs" / "KD-0" / "scores.npz").unlink()
     assert "no scores at" in bench(path, "--test", "all").stderr
+
+
+def test_pairs_are_of_the_seeds_that_both_have(tmp_path: Path) -> None:
+    """A teacher of one seed, and students of two."""
+    runs = {"B": [scores(4, 1)], "KD": [scores(3, 2), scores(1, 3)], "AD": [scores(3, 4), scores(3, 5)]}
+    path = write(tmp_path, runs)
+    result = bench(path, "--test", "all", "--format", "csv")
+    found = pd.read_csv(io.StringIO(result.stdout)).set_index(["a", "b"])
+    assert list(found["runs"]) == [1, 1, 2]
+    line = found.loc[("B", "KD")]
+    assert line["reason"] == "only seed 0 in both"
+    assert line["difference"] == pytest.approx(auc(LABELS, runs["B"][0]) - auc(LABELS, runs["KD"][0]))
+    assert line["b_mean"] == pytest.approx(1 - auc(LABELS, runs["KD"][0]))
+    pd.read_csv(path).assign(seed=0).to_csv(path, index=False)
+    said = bench(path, "--test", "all").stderr
+    assert "KD has two runs of seed 0, KD-0 and KD-1; keep one in the table" in said
+
+
+def test_each_keyword_is_tested_on_its_own_clips(tmp_path: Path) -> None:
+    path = write(tmp_path, {"B": [scores(4, 1), scores(4, 2)], "KD": [scores(1, 3), scores(4, 4)]})
+    table = pd.read_csv(path).assign(keyword=["left", "stop"] * 2, seed=0)
+    table.to_csv(path, index=False)
+    found = pd.read_csv(io.StringIO(bench(path, "--test", "all", "--format", "csv").stdout))
+    assert list(found["keyword"]) == ["left", "stop"]
+    assert list(found["verdict"]) == ["B better", "no difference shown"]
+    assert found["p_corrected"].min() == pytest.approx(2 * found["p_value"].min())
+    shown = bench(path, "--test", "B", "--test", "KD").stdout
+    assert "keyword 'left'" in shown
+    assert "keyword 'stop'" in shown
+    # What has no partner is left out of all, and refused by name.
+    alone = table.iloc[:1].assign(label="AD", chain="ad", keyword="right")
+    pd.concat([table, alone]).to_csv(path, index=False)
+    assert len(bench(path, "--test", "all", "--format", "csv").stdout.splitlines()) == 3
+    assert bench(path, "--test", "B", "--test", "AD").exit_code == 2
+
+
+def test_all_stands_for_what_ended_well(tmp_path: Path) -> None:
+    path = three(tmp_path)
+    pd.read_csv(path).assign(status=["ok", "ok", "diverged"]).to_csv(path, index=False)
+    assert len(bench(path, "--test", "all", "--format", "csv").stdout.splitlines()) == 2
+    assert "no run of BAD in results.csv ended well" in bench(path, "--test", "B", "--test", "BAD").stderr
+    (tmp_path / "runs" / "KD-0" / "scores.npz").write_bytes(b"PK\x03\x04 cut short")
+    assert "scores.npz cannot be read" in bench(path, "--test", "all").stderr
 
 
 def test_other_clips_are_refused_whatever_the_measure(tmp_path: Path) -> None:
