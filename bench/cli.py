@@ -24,6 +24,8 @@ from bench.commands.stress import stress
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+# Commands that take up what they had done before they were stopped.
+GO_ON = ("run", "ablate", "operate")
 
 
 class Commands(click.Group):
@@ -36,7 +38,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("\nstopped; what is finished stays, and the same command goes on from there", err=True)
+            on = ", and the same command goes on from there" if ctx.invoked_subcommand in GO_ON else ""
+            click.echo(f"\nstopped; what is finished stays{on}", err=True)
             sys.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

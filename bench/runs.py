@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bench.records import write_atomically, write_text_atomically
+from bench.records import file_name, write_atomically, write_text_atomically
 from bench.ship import kws_file
 from bench.training import Epoch, save_atomically
 from compressors.chain import Chain, parse
@@ -46,6 +46,13 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """Where an unfinished training goes on from; gone once it is done."""
         return self.path / "checkpoint.pt"
+
+    def beside(self, name: str, keywords: Iterable[str]) -> Path:
+        """Where tables of several runs go: a folder beside ``runs/``, and in it one for a single keyword."""
+        folder = self.path.absolute().parent
+        words = set(keywords)
+        inside = file_name(words.pop()) if len(words) == 1 else ""
+        return (folder.parent if folder.name == "runs" else self.path) / name / inside
 
     def save_config(self, model: str, chain: Chain, spec: ModelSpec, config: Mapping[str, Any]) -> None:
         """Writes what a stranger needs to build the model again, and what it was trained with."""

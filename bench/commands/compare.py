@@ -37,7 +37,7 @@ import click
     "labels",
     multiple=True,
     metavar="LABEL",
-    help="Test labels of ONE table against each other; all stands for every one.  Repeatable.",
+    help="Test labels of ONE table against each other; all: those of finished runs.  Repeatable.",
 )
 @click.option("--keyword", metavar="WORD", help="For --test: on this one.  [default: the mean over all]")
 def compare(

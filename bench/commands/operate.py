@@ -26,7 +26,7 @@ from bench.plugins import plugin_option
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="Streams a split: the same clips in other orders, gaps and noise.",
+    help="Streams of each split: the same clips in other orders, gaps and noise.",
 )
 @click.option(
     "--max-buffer-len",
@@ -39,7 +39,7 @@ from bench.plugins import plugin_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for tables and figures.  [default: operate/ beside runs/]",
+    help="Folder for tables and figures.  [default: operate/KEYWORD/ beside runs/]",
 )
 def operate(
     runs: tuple[Path, ...],
@@ -49,7 +49,7 @@ def operate(
     data: str | None,
     out: Path | None,
 ) -> None:
-    """Miss rate at so many false alarms an hour, and detection delay, on long audio.
+    """Measure misses at so many false alarms an hour, and detection delay, on long audio.
 
     The clips of each RUN's validation and test speakers are joined with background noise to streams;
     thresholds are chosen on validation and applied to test. More joinings give finer steps, but the speech

@@ -16,8 +16,9 @@ from bench.plugins import plugin_option
     "--results",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="TABLE.csv",
-    help="Take RUN as labels of this table, its run folders beside it; without RUN, all rows.",
+    help="Take each RUN as a label of this table, which lies beside runs/; without RUN, all its rows.",
 )
+@click.option("--keyword", metavar="WORD", help="Of the table, only the rows of this keyword.")
 @click.option(
     "--family",
     "families",
@@ -32,11 +33,12 @@ from bench.plugins import plugin_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for stress.csv and the figures.  [default: stress/ beside runs/]",
+    help="Folder for stress.csv and the figures.  [default: stress/KEYWORD/ beside runs/]",
 )
 def stress(
     runs: tuple[str, ...],
     results: Path | None,
+    keyword: str | None,
     families: tuple[str, ...],
     data: str | None,
     draws: int,
@@ -48,21 +50,25 @@ def stress(
     clips, clean and under each condition: white, pink, babble and the corpus's own noise from 20 to -5 dB
     below the speech; rooms with an RT60 of 0.2 to 0.8 s; levels from -24 to +12 dB, clipped at full scale;
     speech at 0.8 to 1.25 times its rate. Give the base too: ratios are shown beside its own.
+    What was tried until Ctrl-C is kept as stress-stopped.csv.
     """
     if not runs and results is None:
         raise click.UsageError("give run folders, such as results/runs/base-*, or --results TABLE.csv")
     from rich.console import Console
 
+    from bench.runs import RunFolder
     from bench.stress.conditions import FAMILIES
     from bench.stress.plot import draw_stress
     from bench.stress.report import stress_tables
     from bench.stress.run import open_runs, run_folders, save_stress
     from bench.stress.run import stress as try_all
 
-    paths = [Path(run) for run in runs] if results is None else run_folders(results, runs)
+    paths = [Path(run) for run in runs] if results is None else run_folders(results, runs, keyword)
     tried = open_runs(paths)
-    out = out or tried[0].path.parent.parent / "stress"
-    table = try_all(tried, data, families=families or FAMILIES, draws=draws, progress=True, say=click.echo)
+    out = out or RunFolder(tried[0].path).beside("stress", [tried[0].record.keyword])
+    table = try_all(
+        tried, data, out, families=families or FAMILIES, draws=draws, progress=True, say=click.echo
+    )
     path = save_stress(table, out)
     console = Console()
     tables, lines = stress_tables(table)

@@ -99,7 +99,7 @@ def compare_labels(
         if rows.empty:
             words = ", ".join(dict.fromkeys(map(str, table["keyword"])))
             raise ResultsError(f"no runs of the keyword {keyword!r} in the table; there is: {words}")
-    runs = {label: _runs(rows, label, path) for label in _chosen(labels, table)}
+    runs = {label: _runs(rows, label, path) for label in _chosen(labels, table, rows)}
     _refuse_other_clips(runs)
     folder = path.parent / "runs"
     scores = {
@@ -121,12 +121,13 @@ def compare_labels(
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _chosen(labels: Sequence[str], table: pd.DataFrame) -> list[str]:
+def _chosen(labels: Sequence[str], table: pd.DataFrame, done: pd.DataFrame) -> list[str]:
     there = [str(label) for label in dict.fromkeys(table["label"])]
     for label in labels:
         if label not in there and label != ALL:
             raise ResultsError(f"no label {label!r} in the table; there is: {', '.join(there)}")
-    chosen = there if ALL in labels else list(dict.fromkeys(labels))
+    ended = [str(label) for label in dict.fromkeys(done["label"])]
+    chosen = ended if ALL in labels else list(dict.fromkeys(labels))
     if len(chosen) < 2:
         raise ResultsError("--test needs two labels or more, or: --test all")
     return chosen
@@ -144,7 +145,16 @@ def _runs(rows: pd.DataFrame, label: str, path: Path) -> list[dict[str, Any]]:
         values = list(dict.fromkeys(known(row.get(column)) for row in found))
         if len(values) > 1:
             raise ResultsError(f"{label} stands for different runs: {column} {values[0]!r} and {values[1]!r}")
+    made = [_made(row) for row in found]
+    for run in made:
+        if made.count(run) > 1:
+            raise ResultsError(f"{label} has two runs of {' seed '.join(run)}; keep one in the table")
     return sorted(found, key=lambda row: (known(row.get("keyword")), float(row.get("seed", 0))))
+
+
+def _made(row: Mapping[str, Any]) -> tuple[str, str]:
+    """What runs of two labels are paired by."""
+    return known(row.get("keyword")), known(row.get("seed"))
 
 
 def _refuse_other_clips(runs: Mapping[str, list[dict[str, Any]]]) -> None:
@@ -160,15 +170,15 @@ def _refuse_other_clips(runs: Mapping[str, list[dict[str, Any]]]) -> None:
 def _matched(
     a: str, b: str, runs: Mapping[str, list[dict[str, Any]]], scores: Mapping[str, list[Scores]]
 ) -> list[PairedScores]:
-    """The scores of two labels side by side, keyword by keyword."""
-    made = {
-        name: [(known(row.get("keyword")), known(row.get("seed"))) for row in runs[name]] for name in (a, b)
-    }
-    if made[a] != made[b]:
+    """The scores of the runs that two labels both have, keyword by keyword."""
+    made = {name: dict(zip(map(_made, runs[name]), scores[name], strict=True)) for name in (a, b)}
+    both = [run for run in made[a] if run in made[b]]
+    if not both:
         has = (f"{name} has {', '.join(' '.join(run) for run in made[name])}" for name in (a, b))
         raise ResultsError(f"runs are paired by keyword and seed, but {' and '.join(has)}")
     sets: dict[str, PairedScores] = {}
-    for (word, _), one, other in zip(made[a], scores[a], scores[b], strict=True):
+    for run in both:
+        word, one, other = run[0], made[a][run], made[b][run]
         first = sets.setdefault(word, PairedScores(one.labels, [], one.speakers))
         for each in (one, other):
             same = (np.array_equal(each.labels, first.labels), np.array_equal(each.speakers, first.speakers))
@@ -187,7 +197,12 @@ def _pair(
 ) -> dict[str, Any]:
     sets = _matched(a, b, runs, scores)
     found = paired_difference_over_keywords(sets, measure)
-    means = {label: float(np.mean([row[measure] for row in runs[label]])) for label in (a, b)}
+    shared = {_made(row) for row in runs[a]} & {_made(row) for row in runs[b]}
+    means = {
+        label: float(np.mean([row[measure] for row in runs[label] if _made(row) in shared]))
+        for label in (a, b)
+    }
+    fewer = len(shared) < max(len(runs[a]), len(runs[b]))
     return {
         "a": a,
         "b": b,
@@ -199,11 +214,11 @@ def _pair(
         "high": found.high,
         "p_value": found.p_value,
         "keywords": len(sets),
-        "runs": len(runs[a]),
+        "runs": len(shared),
         "clips": len(scores[a][0].labels),
         "keyword_clips": int(scores[a][0].labels.sum()),
         "speakers": len(np.unique(scores[a][0].speakers)),
-        "reason": found.reason,
+        "reason": found.reason or (f"on the {len(shared)} runs that both have" if fewer else ""),
     }
 
 

@@ -72,7 +72,8 @@ def operate(
         paths: Run folders, or files in them.
         data: Where the runs' corpus lies now; None for where it lay.
         config: How to listen and judge.
-        out: Folder for tables and figures; None for ``operate/`` beside the first run's ``runs/``.
+        out: Folder for tables and figures; None for ``operate/KEYWORD/`` beside the first run's ``runs/``
+            (``operate/`` for runs of several keywords).
         say: Gets a line for each stream that is listened to, and for each file.
 
     Returns:
@@ -83,10 +84,9 @@ def operate(
     """
     runs = [run_at(path) for path in paths]
     folders = list({run.path.resolve(): run.path for run, _ in runs}.values())
+    folder = out or runs[0][0].beside("operate", [record.keyword for _, record in runs])
     found = [operate_one(path, data, config, say) for path in folders]
     names = line_names([one.record for one in found])
-    beside = folders[0].absolute().parent
-    folder = out or (beside.parent if beside.name == "runs" else folders[0]) / "operate"
     table, rates = points_table(found, config), config.rates_per_hour
     try:
         write_text_atomically(folder / POINTS_FILE, table.to_csv(index=False))

@@ -46,7 +46,7 @@ def run_at(path: Path) -> tuple[RunFolder, RunRecord]:
     if record is None:
         raise ResultsError(f"{run.path} holds no complete run: row.json is missing")
     if record.status != "ok":
-        raise ResultsError(f"{run.path} holds no model: {record.status}, {record.reason}")
+        raise ResultsError(f"{run.path} did not end well: {record.status}, {record.reason}")
     return run, record
 
 

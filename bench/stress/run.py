@@ -16,11 +16,12 @@ from torch import nn
 from bench.corpora.progress import progress_bar
 from bench.features import log_mel
 from bench.metrics import Floats, quality
-from bench.records import RunRecord, load_record, load_results, write_text_atomically
+from bench.records import RunRecord, load_results, write_text_atomically
 from bench.score import EVAL_BATCH, keyword_probability, predict
 from bench.statistics.intervals import intervals
 from bench.stream.joined_run import corpus_of
 from bench.stream.run import open_run
+from bench.stream.tracks import run_at
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
 from bench.stress.waves import Material, degraded
 from bench.threads import threads
@@ -28,7 +29,7 @@ from compressors.chain import parse
 from models.errors import ResultsError
 from models.registry import family
 
-STRESS_FILE = "stress.csv"
+STRESS_FILE, STOPPED_FILE = "stress.csv", "stress-stopped.csv"
 MEASURES = ("one_minus_auc", "eer", "frr_at_far_1pct")
 # Clips of a condition in memory at a time: 33 MB of samples, and as much again while they are made.
 BLOCK_CLIPS = 512
@@ -55,12 +56,13 @@ class Tried:
     batch: int
 
 
-def run_folders(table: Path, labels: Sequence[str]) -> list[Path]:
+def run_folders(table: Path, labels: Sequence[str], keyword: str | None = None) -> list[Path]:
     """The run folders behind rows of a table, ``runs/`` beside it.
 
     Args:
         table: A table that ``bench run`` wrote.
         labels: Whose; all finished rows where there are none.
+        keyword: Only rows of it; None for any.
 
     Raises:
         ResultsError: No such table or label, or rows that no run folder belongs to.
@@ -69,6 +71,13 @@ def run_folders(table: Path, labels: Sequence[str]) -> list[Path]:
     if "run_id" not in rows or "status" not in rows:
         raise ResultsError(f"{table} names no runs; give a results.csv that bench run wrote")
     rows = rows[rows["status"] == "ok"]
+    if keyword is not None:
+        words = dict.fromkeys(map(str, rows["keyword"]))
+        if keyword not in words:
+            raise ResultsError(
+                f"no finished run of {keyword!r} in {table}; there is: {', '.join(words) or 'none'}"
+            )
+        rows = rows[rows["keyword"] == keyword]
     for label in labels:
         if label not in set(rows["label"]):
             there = ", ".join(dict.fromkeys(rows["label"]))
@@ -85,10 +94,8 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
     """
     found: dict[str, tuple[RunRecord, Path, nn.Module]] = {}
     for path in paths:
+        _, record = run_at(path)
         run, model = open_run(path)
-        record = load_record(run.path)
-        if record is None:
-            raise ResultsError(f"{run.path} holds no finished run: row.json is missing")
         first = next(iter(found.values()), (record,))[0]
         for column, what in (("corpus_hash", "corpora or splits"), ("keyword", "keywords")):
             if getattr(record, column) != getattr(first, column):
@@ -114,6 +121,7 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
 def stress(
     runs: Sequence[Tried],
     data: str | None,
+    out: Path,
     *,
     families: Sequence[str],
     draws: int,
@@ -125,6 +133,7 @@ def stress(
     Args:
         runs: From ``open_runs``.
         data: Where their corpus lies now; None for where it lay.
+        out: Folder that gets the table so far, as ``stress-stopped.csv``, on Ctrl-C.
         families: Which conditions, besides the clean clips.
         draws: Of the bootstrap behind the intervals.
         progress: Show a progress bar.
@@ -149,7 +158,14 @@ def stress(
     table: list[dict[str, Any]] = []
     with progress_bar("trying", len(conditions) * len(rows), progress) as advance:
         for condition in conditions:
-            scores = score_under(condition, runs, rows, material, advance)
+            try:
+                scores = score_under(condition, runs, rows, material, advance)
+            except KeyboardInterrupt:
+                if table:
+                    say(
+                        f"tried until now: {save_stress(with_ratios(pd.DataFrame(table)), out, STOPPED_FILE)}"
+                    )
+                raise
             for run, of_run in zip(runs, scores, strict=True):
                 table.append(
                     _identity(run.record, run.name, condition)
@@ -204,9 +220,9 @@ def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(ratio_to_clean=(table["one_minus_auc"] / own).where(own > 0))
 
 
-def save_stress(table: pd.DataFrame, out: Path) -> Path:
+def save_stress(table: pd.DataFrame, out: Path, name: str = STRESS_FILE) -> Path:
     """Writes the table as a whole or not at all; gives its path."""
-    path = out / STRESS_FILE
+    path = out / name
     write_text_atomically(path, table.to_csv(index=False))
     return path
 

@@ -142,9 +142,9 @@ def test_older_run_folders_are_refused_in_one_line(
     assert result.stderr.count("\n") == 1
 
 
-def test_missing_run_folders_and_unequal_seeds_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, {"B": [scores(4, 1), scores(4, 2)], "KD": [scores(3, 2)]})
-    assert "B has left 0, left 1 and KD has left 0" in bench(path, "--test", "all").stderr
+def test_missing_run_folders_and_other_seeds_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, {"B": [scores(4, 1)], "KD": [scores(3, 2)]}, {"seed": [0, 1]})
+    assert "B has left 0 and KD has left 1" in bench(path, "--test", "all").stderr
     (tmp_path / "runs" / "KD-0" / "scores.npz").unlink()
     assert "no scores at" in bench(path, "--test", "all").stderr
 
@@ -185,3 +185,19 @@ def test_several_keywords_are_compared_on_their_mean_or_one_alone(tmp_path: Path
     wrong = bench(path, "--test", "all", "--keyword", "right")
     assert wrong.exit_code == 2
     assert "no runs of the keyword 'right' in the table; there is: left, stop" in wrong.stderr
+
+
+def test_a_fixed_teacher_is_tested_on_the_seed_that_it_has(tmp_path: Path) -> None:
+    path = write(tmp_path, {"B": [scores(4, 1)], "KD": [scores(3, 2), scores(2, 3)]})
+    found = pd.read_csv(io.StringIO(bench(path, "--test", "all", "--format", "csv").stdout)).iloc[0]
+    assert found["runs"] == 1
+    assert found["b_mean"] == pytest.approx(1 - auc(LABELS, scores(3, 2)))
+    assert found["reason"] == "on the 1 runs that both have"
+
+
+def test_two_runs_of_one_seed_are_no_repeats_and_failed_runs_are_passed_over(tmp_path: Path) -> None:
+    runs = {"B": [scores(4, 1), scores(4, 2)], "KD": [scores(3, 2)], "SP": [scores(3, 5)]}
+    twice = write(tmp_path / "twice", runs, {"seed": [0, 0, 0, 0]})
+    assert "B has two runs of left seed 0" in bench(twice, "--test", "all").stderr
+    failed = write(tmp_path / "failed", runs, {"status": ["ok", "ok", "ok", "diverged"]})
+    assert "SP" not in bench(failed, "--test", "all").stdout

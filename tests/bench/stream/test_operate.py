@@ -49,7 +49,7 @@ def test_one_row_a_run_and_point_and_two_figures(out: Path, base: Path) -> None:
     (quantized,) = (out / "runs").glob("dq-*")
     result = operate(base, quantized / "weights.pt", base, "--joinings", "2")
     assert result.exit_code == 0
-    folder = out / "operate"
+    folder = out / "operate" / "start"
     assert sorted(path.name for path in folder.iterdir()) == [
         "detection_delays.png",
         "detection_delays.svg",
@@ -147,7 +147,7 @@ def test_wrong_input_is_one_line(base: Path, tmp_path: Path) -> None:
     cases = [
         ((tmp_path / "nowhere",), "no run at"),
         ((tmp_path / "empty",), "row.json is missing"),
-        ((base, tmp_path / "bad"), "holds no model: diverged, loss is nan"),
+        ((base, tmp_path / "bad"), "did not end well: diverged, loss is nan"),
         ((base, "--joinings", 1, "--out", tmp_path / "file" / "under"), "give another --out"),
         ((base, "--max-buffer-len", 5, "--data", tmp_path / "nowhere"), "no data"),
     ]

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -127,11 +128,32 @@ def test_ratios_are_to_each_models_own_clean_figure() -> None:
     assert with_ratios(table)["ratio_to_clean"].fillna(-1).tolist() == [1.0, -1, 5.0, -1]
 
 
+def test_what_was_tried_until_ctrl_c_is_kept(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(condition: Condition, *args: object) -> list[np.ndarray]:
+        if condition.value == 1.1:
+            raise KeyboardInterrupt
+        return score_under(condition, *args)
+
+    monkeypatch.setattr("bench.stress.run.score_under", stopped)
+    kept = shutil.copytree(out, tmp_path / "kept")
+    result = stress(*runs_of(kept), "--family", "rate", "--draws", 10)
+    assert result.exit_code == 130
+    assert result.output.rstrip().endswith("stopped; what is finished stays")
+    (path,) = (kept / "stress" / "start").iterdir()
+    assert path.name == "stress-stopped.csv"
+    assert pd.read_csv(path)["condition"].tolist() == ["clean"] * 2 + ["rate 0.8"] * 2 + ["rate 0.9"] * 2
+
+
 def test_labels_of_a_table_stand_for_runs(out: Path) -> None:
     results = out / "results.csv"
     base, quantized = load_results(results)["run_id"]
     assert [path.name for path in run_folders(results, ["DQ+B"])] == [quantized]
     assert [path.name for path in run_folders(results, [])] == [base, quantized]
+    assert run_folders(results, ["B"], "start") == run_folders(results, ["B"])
+    with pytest.raises(ResultsError, match=r"no finished run of 'stop' in .*; there is: start"):
+        run_folders(results, [], "stop")
     with pytest.raises(ResultsError, match=r"no finished run 'KD' in .*; there is: B, DQ\+B"):
         run_folders(results, ["KD"])
 
@@ -143,7 +165,11 @@ def test_runs_that_do_not_belong_together_are_refused_in_one_line(out: Path, tmp
     assert "are of different keywords; give runs of one corpus and one keyword" in result.output
     unfinished = shutil.copytree(other, tmp_path / "unfinished")
     (unfinished / "row.json").unlink()
-    assert "holds no finished run: row.json is missing" in stress(unfinished).output
+    assert "holds no complete run: row.json is missing" in stress(unfinished).output
+    undefined = shutil.copytree(other, tmp_path / "undefined")
+    row = json.loads((undefined / "row.json").read_text()) | {"status": "undefined", "reason": "no numbers"}
+    (undefined / "row.json").write_text(json.dumps(row))
+    assert "did not end well: undefined, no numbers" in stress(undefined).output
     assert "give run folders" in stress().output
     assert "no run at nowhere" in stress("nowhere").output
     assert not (tmp_path / "out").exists()
