@@ -13,6 +13,8 @@ from models.errors import ChainError
 
 # Compressors that quantize whole GRU matrices and know no factors.
 WHOLE_ONLY = frozenset({"qat", "sq"})
+# Compressors that know no sparse factors: one would leave them in float, the other finds no units to cut.
+DENSE_ONLY = frozenset({"dq", "sp"})
 
 
 @register
@@ -21,7 +23,9 @@ class LowRank(Compressor):
     """Factors the matrices of the GRU, W = U V, and trains the factors.
 
     A student with the base's widths starts from the truncated SVD of the trained base; a narrower one, as
-    ``kd`` makes it, from that of a fresh GRU. The factors are what is counted and saved.
+    ``kd`` makes it, from that of a fresh GRU. The factors are what is counted and saved; of sparse ones
+    the weights that are not zero, and saved beside them a bit for every weight. Which weights are zero is
+    settled at the start, by size, and stays.
 
     Source: Prabhavalkar et al., "On the Compression of Recurrent Neural Networks with an Application to
     LVCSR Acoustic Modeling for Embedded Speech Recognition", 2016; Kusupati et al., "FastGRNN: A Fast,
@@ -32,6 +36,7 @@ class LowRank(Compressor):
             and with ``sp``, which cuts that width to a quarter, a sixteenth.
         input: Rank of those that read the layer below; 0 keeps them whole, open: ``rank``.
         recurrent: Rank of those that read the state; 0 keeps them whole, open: ``rank``.
+        sparsity: Share of the GRU's weights that is zero, the smallest of each factor; 0: none.
     """
 
     token: ClassVar[str] = "lr"
@@ -41,13 +46,16 @@ class LowRank(Compressor):
     rank: float | None = None
     input: float | None = None
     recurrent: float | None = None
+    sparsity: float = 0.0
 
     def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
-        """Settles the rank; refuses what would quantize whole matrices only."""
+        """Settles the rank; refuses what knows no factors, or no sparse ones."""
         for token in sorted(tokens & WHOLE_ONLY):
             raise ChainError(
                 f"{token} quantizes whole GRU matrices and lr leaves none; use dq after lr, or {token} alone"
             )
+        for token in sorted(tokens & DENSE_ONLY) if self.sparsity else ():
+            raise ChainError(f"{token} knows no sparse factors; use it with lr, or lr:sparsity alone")
         return replace(self, rank=1 / 16 if "sp" in tokens else 0.25) if self.rank is None else self
 
     def student(self, spec: ModelSpec) -> ModelSpec:
@@ -63,7 +71,7 @@ class LowRank(Compressor):
         ranks = (_rank("input", reads, spec.hidden), _rank("recurrent", recurs, spec.hidden))
         if not any(ranks):
             raise ChainError("lr: a rank of 0 keeps every matrix whole; give e.g. rank=0.25")
-        return replace(spec, input_rank=ranks[0], recurrent_rank=ranks[1])
+        return replace(spec, input_rank=ranks[0], recurrent_rank=ranks[1], sparsity=self.sparsity)
 
 
 def _rank(name: str, value: float, hidden: int) -> int:

@@ -113,7 +113,7 @@ def best_step(values: Array, bits: int) -> float:
         bits: Width of the signed integers.
 
     Returns:
-        The least mean square error's among 40 steps between a fifth of the range and all of it.
+        The least mean square error's among 41 steps from a fifth of the range to all of it.
     """
     sample = values.ravel()[:: max(1, values.size // 200_000)].astype(np.float64)
     low = -(2 ** (bits - 1))

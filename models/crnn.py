@@ -52,6 +52,7 @@ class CrnnSpec(ModelSpec):
         n_classes: Classes K.
         input_rank: Rank of the GRU's matrices that read the layer below, as two factors; 0: whole matrices.
         recurrent_rank: Rank of those that read the state.
+        sparsity: Share of a factored GRU's weights that is zero and not stored.
     """
 
     channels: int = 8
@@ -65,6 +66,7 @@ class CrnnSpec(ModelSpec):
     n_classes: int = N_CLASSES
     input_rank: int = field(default=0, metadata=ADDED_LATER)
     recurrent_rank: int = field(default=0, metadata=ADDED_LATER)
+    sparsity: float = field(default=0.0, metadata=ADDED_LATER)
 
     def check(self) -> None:
         """See the base class."""
@@ -76,6 +78,9 @@ class CrnnSpec(ModelSpec):
         most = min(_most_rank(3 * self.hidden, width) for width in inputs)
         _check_rank("input_rank", self.input_rank, most)
         _check_rank("recurrent_rank", self.recurrent_rank, _most_rank(3 * self.hidden, self.hidden))
+        # Where the weights stand takes a bit for each, and each takes 32.
+        if self.sparsity and not (self.factored and 1 / 32 < self.sparsity < 1):
+            raise ModelError(f"sparsity={self.sparsity:g} needs a factored GRU, and to be in (1/32, 1)")
 
     def attention_frames(self, mel_frames: int) -> int:
         """See the base class: the windows of the convolution that fit."""
@@ -220,6 +225,8 @@ class Crnn(KwsModel):
     def width_groups(self) -> tuple[WidthGroup, ...]:
         """Convolution channels, units of each GRU layer, units of the attention's inner layer."""
         spec = self.spec
+        if spec.sparsity:
+            return ()  # no rows and columns to cut
         readers = [Member("attention.0.weight", 1), Member("classifier.weight", 1)]
         gru = [
             WidthGroup(f"gru.{layer}", "hidden", spec.hidden, (*_gru_members(spec, layer), *following))
@@ -276,12 +283,13 @@ def _gru(spec: CrnnSpec) -> nn.GRU | FactoredGru:
         spec.layers,
         input_rank=spec.input_rank,
         recurrent_rank=spec.recurrent_rank,
+        sparsity=spec.sparsity,
         dropout=dropout,
     )
 
 
 def _whole_spec(spec: CrnnSpec) -> CrnnSpec:
-    return replace(spec, input_rank=0, recurrent_rank=0)
+    return replace(spec, input_rank=0, recurrent_rank=0, sparsity=0.0)
 
 
 def _attend(energies: Tensor, outputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A GRU whose matrices are products of two thin ones: fewer numbers, fewer products."""
+"""A GRU whose matrices are products of two thin ones, sparse where asked: fewer numbers, fewer products."""
 
 from __future__ import annotations
 
@@ -10,6 +10,50 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+class SparseLinear(nn.Module):
+    """``nn.Linear`` of which a share of the weights is zero for good: the smallest when it was filled.
+
+    Trained, counted and saved are the others, and a bitmap of where they stand.
+
+    Attributes:
+        values: The weights that are not zero, row by row, shape (1, n): a matrix, as their bytes are payload.
+        bitmap: One bit a weight, row by row, the first in the lowest bit; uint8, shape (1, out * in / 8).
+        bias: Shape (out,); None without one.
+    """
+
+    bitmap: Tensor
+
+    def __init__(self, inputs: int, outputs: int, sparsity: float, *, bias: bool = True) -> None:
+        super().__init__()
+        self.in_features, self.out_features = inputs, outputs
+        count = inputs * outputs
+        self.values = nn.Parameter(torch.zeros(1, max(1, round((1 - sparsity) * count))))
+        self.register_buffer("bitmap", torch.zeros(1, -(-count // 8), dtype=torch.uint8))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    @property
+    def weight(self) -> Tensor:
+        """With its zeros, shape (out, in); gradients reach the values."""
+        count = self.in_features * self.out_features
+        mask = (self.bitmap.view(-1, 1) >> torch.arange(8)).bitwise_and(1).flatten()[:count].bool()
+        dense = self.values.new_zeros(count).masked_scatter(mask, self.values)
+        return dense.view(self.out_features, self.in_features)
+
+    def fill(self, weight: Tensor) -> None:
+        """Takes the weights of a matrix (out, in) that are largest in size, and forgets the others."""
+        flat = weight.detach().flatten()
+        kept = flat.abs().topk(self.values.numel()).indices.sort().values
+        bits = torch.zeros(8 * self.bitmap.numel(), dtype=torch.uint8)
+        bits[kept] = 1
+        with torch.no_grad():
+            self.values.copy_(flat[kept].view(1, -1))
+        self.bitmap.copy_((bits.view(-1, 8) << torch.arange(8)).sum(1).view(1, -1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """As ``nn.Linear``."""
+        return functional.linear(inputs, self.weight, self.bias)
+
+
 class FactoredGru(nn.Module):
     """``nn.GRU`` with W = U V of low rank, batch first; step for step the same function as with the product.
 
@@ -18,7 +62,8 @@ class FactoredGru(nn.Module):
     ``macs_per_frame`` counts. Once the linear layers are converted, each frame is a step over them.
 
     Source: Prabhavalkar et al., "On the Compression of Recurrent Neural Networks with an Application to
-    LVCSR Acoustic Modeling for Embedded Speech Recognition", 2016; Kusupati et al., "FastGRNN", 2018.
+    LVCSR Acoustic Modeling for Embedded Speech Recognition", 2016; Kusupati et al., "FastGRNN", 2018, of
+    whose sparse factors this has the last phase, training on a support that stays.
 
     Attributes:
         input: W of each layer, (3H, I), gates r, z, n.
@@ -33,14 +78,18 @@ class FactoredGru(nn.Module):
         *,
         input_rank: int,
         recurrent_rank: int,
+        sparsity: float,
         dropout: float,
     ) -> None:
-        """Starts from the SVD of a GRU as torch initialises it; a rank of 0 keeps a matrix whole."""
+        """Starts from the SVD of a GRU as torch initialises it; a rank of 0 keeps a matrix whole.
+
+        ``sparsity`` is the share of each factor, or whole matrix, that is zero.
+        """
         super().__init__()
         gates, widths = 3 * hidden_size, [input_size] + [hidden_size] * (num_layers - 1)
         self.hidden_size, self.num_layers, self.dropout = hidden_size, num_layers, dropout
-        self.input = nn.ModuleList(_matrix(width, gates, input_rank) for width in widths)
-        self.recurrent = nn.ModuleList(_matrix(hidden_size, gates, recurrent_rank) for _ in widths)
+        self.input = nn.ModuleList(_matrix(width, gates, input_rank, sparsity) for width in widths)
+        self.recurrent = nn.ModuleList(_matrix(hidden_size, gates, recurrent_rank, sparsity) for _ in widths)
         self.load_whole(nn.GRU(input_size, hidden_size, num_layers).state_dict())
 
     def load_whole(self, weights: Mapping[str, Tensor]) -> None:
@@ -52,9 +101,9 @@ class FactoredGru(nn.Module):
                 with torch.no_grad():
                     if down:
                         left, right = low_rank(weight, down[0].out_features)
-                        down[0].weight.copy_(right)
+                        _fill(down[0], right)
                         weight = left
-                    up.weight.copy_(weight)
+                    _fill(up, weight)
                     up.bias.copy_(weights[f"bias_{name}_l{layer}"])
 
     def whole_weights(self) -> dict[str, Tensor]:
@@ -73,16 +122,22 @@ class FactoredGru(nn.Module):
 
     @property
     def macs_per_frame(self) -> int:
-        """Products and biases of the factors, and 7 element-wise steps a unit, as ptflops counts a GRU."""
+        """Products and biases of the factors, without those with zeros that are known ahead, and 7
+        element-wise steps a unit, as ptflops counts a GRU.
+        """
         linears = [linear for matrix in (*self.input, *self.recurrent) for linear in _linears(matrix)]
-        products = sum(int(linear.weight.numel()) for linear in linears)
+        products = sum(
+            int((linear.values if isinstance(linear, SparseLinear) else linear.weight).numel())
+            for linear in linears
+        )
         return products + (6 + 7) * self.hidden_size * self.num_layers
 
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As ``nn.GRU``: inputs (B, T, I), state (layers, B, H) -> outputs (B, T, H), the next state."""
         if hidden is None:
             hidden = inputs.new_zeros(self.num_layers, inputs.shape[0], self.hidden_size)
-        converted = any(type(linear) is not nn.Linear for linear in _linears(self.recurrent[0]))
+        own = (nn.Linear, SparseLinear)
+        converted = any(type(linear) not in own for linear in _linears(self.recurrent[0]))
         run = self._stepped if converted else self._fused
         last = []
         for layer, state in enumerate(hidden.unbind(0)):
@@ -133,10 +188,23 @@ def low_rank(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return left[:, :rank] * root, root[:, None] * right[:rank]
 
 
-def _matrix(inputs: int, outputs: int, rank: int) -> nn.Module:
+def _matrix(inputs: int, outputs: int, rank: int, sparsity: float) -> nn.Module:
     if not rank:
-        return nn.Linear(inputs, outputs)
-    return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
+        return _linear(inputs, outputs, sparsity)
+    return nn.Sequential(_linear(inputs, rank, sparsity, bias=False), _linear(rank, outputs, sparsity))
+
+
+def _linear(inputs: int, outputs: int, sparsity: float, *, bias: bool = True) -> nn.Module:
+    if not sparsity:
+        return nn.Linear(inputs, outputs, bias)
+    return SparseLinear(inputs, outputs, sparsity, bias=bias)
+
+
+def _fill(linear: Any, weight: Tensor) -> None:
+    if isinstance(linear, SparseLinear):
+        linear.fill(weight)
+    else:
+        linear.weight.copy_(weight)
 
 
 def _linears(matrix: nn.Module) -> list[Any]:

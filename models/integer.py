@@ -156,6 +156,8 @@ class IntegerModel:
             raise ModelError(f"{name}: a scale is not above 0")
         weight = tensor.weight.astype(np.int64)
         bias = np.zeros(len(scale)) if tensor.bias is None else tensor.bias.astype(np.float64)
+        if not np.isfinite(bias).all():
+            raise ModelError(f"{name}: a bias is no number")
         whole = np.rint(bias / (scale * step_in)).astype(np.int64)
         if name == "conv":
             whole = whole - INPUT_FORMAT[self.spec.activations][1] * weight.sum(1)
@@ -178,8 +180,9 @@ class IntegerModel:
     def quantize_input(self, log_mel: npt.NDArray[Any]) -> Int:
         """Log-mel of any shape to int8 (or int16): times a power of two, to the nearest, ties to even."""
         bits, zero = INPUT_FORMAT[self.spec.activations]
-        scaled = np.rint(log_mel.astype(np.float32) * np.float32(2**bits)).astype(np.int64)
-        return saturate(scaled + zero, self.spec.activations)
+        scaled = np.rint(log_mel.astype(np.float32) * np.float32(2**bits))
+        # Limited as floats first: an infinity is no integer.
+        return saturate(np.clip(scaled, -(2**16), 2**16).astype(np.int64) + zero, self.spec.activations)
 
     def convolve(self, mel: Int) -> Int:
         """Quantized mel (B, M, T) to frames (B, T', C * M'), channel-major, of ``activations`` bits."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from models.base import KwsModel, ModelOutput
 from models.crnn import CrnnSpec
 from models.errors import ModelError
-from models.integer import ENERGY_BITS, LOG2_E, LOGIT_BITS, IntegerModel, IntegerState
+from models.integer import ENERGY_BITS, LOG2_E, LOGIT_BITS, IntegerModel, IntegerSpec, IntegerState
 
 # Clips computed at once: their convolution windows fit in the cache.
 BLOCK_CLIPS = 128
@@ -40,19 +40,7 @@ class IntegerKws(KwsModel):
     """
 
     def __init__(self, integer: IntegerModel) -> None:
-        sizes = integer.spec
-        super().__init__(
-            CrnnSpec(
-                channels=sizes.channels,
-                kernel=sizes.kernel,
-                stride=sizes.stride,
-                hidden=sizes.hidden,
-                attention=sizes.attention,
-                layers=sizes.layers,
-                n_mels=sizes.n_mels,
-                n_classes=sizes.n_classes,
-            )
-        )
+        super().__init__(float_spec(integer.spec))
         self.integer = integer
 
     def forward(self, log_mel: Tensor) -> ModelOutput:
@@ -89,6 +77,20 @@ class IntegerKws(KwsModel):
         after = torch.stack(logits, 1) if logits else chunk.new_zeros(len(chunk), 0, spec.n_classes)
         skip = max(0, at - mel.shape[-1])
         return after, IntegerKwsState(mel[..., at:].clone(), steps, state.max_buffer_len, skip)
+
+
+def float_spec(sizes: IntegerSpec) -> CrnnSpec:
+    """The float architecture of those sizes."""
+    return CrnnSpec(
+        channels=sizes.channels,
+        kernel=sizes.kernel,
+        stride=sizes.stride,
+        hidden=sizes.hidden,
+        attention=sizes.attention,
+        layers=sizes.layers,
+        n_mels=sizes.n_mels,
+        n_classes=sizes.n_classes,
+    )
 
 
 def _real(logits: Tensor) -> Tensor:

@@ -22,10 +22,10 @@ from bench.plugins import plugin_option
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/export/FORMAT]")
 def export(run_path: Path, form: str, out: Path | None) -> None:
-    """Write a run's quantized model for other runtimes.
+    """Write a run's model for other runtimes.
 
-    RUN is a folder of results/runs whose chain ends in integers (sq or qat), a file in it, or a .kws file;
-    onnx takes any run.
+    RUN is a folder of results/runs, a file in it, or a .kws file. kws and c need a chain that ends in
+    integers (sq or qat), onnx takes any.
     """
     from bench.ship.export import export_run
 

@@ -1,17 +1,20 @@
-"""``bench export``: a run's quantized model as files for other runtimes."""
+"""``bench export``: a run's model as files for other runtimes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from bench.runs import KWS_FILE
 from bench.ship import kws_file
+from models.base import KwsModel
 from models.errors import ResultsError
 from models.integer import IntegerModel
 
 Writer = Callable[[IntegerModel, Path, str], list[Path]]
+Weights = Literal["float", "int8"]
 EXPORT_FOLDER = "export"
 
 
@@ -19,7 +22,7 @@ def find_artifact(path: Path) -> Path:
     """The ``.kws`` file of a run folder, of any file in it, or the file itself.
 
     Raises:
-        ResultsError: There is no run, or its chain ends in floating point; the message says what would work.
+        ResultsError: There is no run, or its chain ends in floating point; the message says which would do.
     """
     if path.suffix == ".kws" and not path.is_dir():
         return path
@@ -29,7 +32,8 @@ def find_artifact(path: Path) -> Path:
     if (folder / KWS_FILE).exists():
         return folder / KWS_FILE
     raise ResultsError(
-        f"{folder} holds no {KWS_FILE}: only chains that end in integers ship, {_advice(folder)}"
+        f"{folder} holds no {KWS_FILE}: .kws files and C code are made of chains that end in integers, "
+        f"{_advice(folder)}"
     )
 
 
@@ -72,12 +76,7 @@ def _write_kws(model: IntegerModel, folder: Path, name: str) -> list[Path]:
 
 
 def _write_onnx(model: IntegerModel, folder: Path, name: str) -> list[Path]:
-    from bench.ship.onnx_export import write_onnx
-
-    paths = [folder / "model.onnx", folder / "model_stream.onnx"]
-    write_onnx(model, paths[0], form="clip", weights="int8")
-    write_onnx(model, paths[1], form="stream", weights="int8")
-    return paths
+    return _write_both_forms(model, folder, "int8")
 
 
 def _ends_in_float(path: Path) -> bool:
@@ -87,16 +86,21 @@ def _ends_in_float(path: Path) -> bool:
 
 def _write_float_onnx(path: Path, out: Path | None) -> list[Path]:
     """A run without an integer model: float weights, or those of ``dq`` rounded to int8."""
-    from bench.ship.onnx_export import write_onnx
     from bench.stream.run import open_run
 
     run, _ = open_run(path)
     model, chain = run.load_float_model()
     folder = out or run.path / EXPORT_FOLDER / "onnx"
     folder.mkdir(parents=True, exist_ok=True)
+    return _write_both_forms(model, folder, "int8" if chain.converts else "float")
+
+
+def _write_both_forms(model: KwsModel | IntegerModel, folder: Path, weights: Weights) -> list[Path]:
+    from bench.ship.onnx_export import write_onnx
+
     paths = [folder / "model.onnx", folder / "model_stream.onnx"]
-    write_onnx(model, paths[0], form="clip", weights="int8" if chain.converts else "float")
-    write_onnx(model, paths[1], form="stream", weights="int8" if chain.converts else "float")
+    write_onnx(model, paths[0], form="clip", weights=weights)
+    write_onnx(model, paths[1], form="stream", weights=weights)
     return paths
 
 

@@ -43,6 +43,7 @@ class OnnxSpotter:
             # Without this, ONNX Runtime keeps DequantizeLinear apart from what it folds.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._n_classes = self._session.get_outputs()[0].shape[1]
         self._shapes = {entry.name: entry.shape for entry in self._session.get_inputs()}
 
     @classmethod
@@ -74,9 +75,14 @@ class OnnxSpotter:
         return values[0], dict(zip(state, values[1:], strict=True))
 
     def stream(self, log_mel: Array, stride: int) -> Array:
-        """All windows of an audio (B, M, T), one after the other: logits (B, T', K)."""
+        """All windows of an audio (B, M, T), one after the other: logits (B, T', K).
+
+        An audio shorter than a window has none: T' is 0.
+        """
         width, state, logits = self._shapes["window"][2], self.init_state(len(log_mel)), []
         for start in range(0, log_mel.shape[2] - width + 1, stride):
             frame, state = self.step(np.ascontiguousarray(log_mel[..., start : start + width]), state)
             logits.append(frame)
+        if not logits:
+            return np.zeros((len(log_mel), 0, self._n_classes), np.float32)
         return np.stack(logits, 1)

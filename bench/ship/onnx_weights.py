@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.crnn import Crnn, CrnnSpec
+from compressors.quantize import integer_spec
+from models.crnn import Crnn
 from models.integer import GATES, IntegerModel, IntegerSpec
+from models.integer_kws import float_spec
 
 Array = npt.NDArray[Any]
 # ONNX wants the gates of a GRU as update, reset, new; torch and the integer model have r, z, n.
@@ -77,40 +79,24 @@ def of_float(model: Crnn) -> Weights:
     Factors of matrices that read the state are multiplied out: the GRU operator has no place for them.
     """
     whole = model.whole()
-    spec = whole.spec
-    sizes = IntegerSpec(
-        *(spec.channels, spec.kernel, spec.stride, spec.hidden),
-        *(spec.attention_width, spec.layers, spec.n_mels, spec.n_classes),
-    )
     state = {name: tensor.numpy() for name, tensor in whole.state_dict().items()}
     matrices = {
         name: Matrix(state[weight].reshape(len(state[bias]), -1), None, state[bias], 32)
-        for name, (weight, bias) in _places(spec.layers).items()
+        for name, (weight, bias) in _places(whole.spec.layers).items()
     }
     for layer, (up, down) in enumerate(model.input_factors()):
         matrices[f"gru.{layer}.ih"] = matrices[f"gru.{layer}.ih"]._replace(weight=up.numpy())
         matrices[f"gru.{layer}.down"] = Matrix(down.numpy(), None, np.zeros(len(down), np.float32), 32)
-    return Weights(sizes, matrices)
+    return Weights(integer_spec(whole.spec), matrices)
 
 
 def to_float(weights: Weights) -> Crnn:
     """A float model with the real numbers that weights stand for."""
-    sizes = weights.sizes
-    spec = CrnnSpec(
-        channels=sizes.channels,
-        kernel=sizes.kernel,
-        stride=sizes.stride,
-        hidden=sizes.hidden,
-        attention=sizes.attention,
-        layers=sizes.layers,
-        n_mels=sizes.n_mels,
-        n_classes=sizes.n_classes,
-    )
     with torch.random.fork_rng(devices=[]):
-        model = Crnn(spec)
+        model = Crnn(float_spec(weights.sizes))
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     state = {}
-    for ours, (weight, bias) in _places(sizes.layers).items():
+    for ours, (weight, bias) in _places(weights.sizes.layers).items():
         matrix = weights.matrices[ours]
         state[weight] = torch.from_numpy(matrix.real()).reshape(shapes[weight])
         state[bias] = torch.from_numpy(matrix.bias.astype(np.float32))

@@ -42,6 +42,9 @@ def test_ranks_are_of_the_student(text: str, ranks: tuple[int, int], hidden: int
         ("lr:rank=-2", "must be a whole number, or between 0 and 1"),
         ("lr:rank=48", "input_rank=48 makes the GRU no smaller; 1 to 47 do"),
         ("kd+lr+dq", r"write dq\+kd\+lr"),
+        ("lr:sparsity=1", r"sparsity=1 needs a factored GRU, and to be in \(1/32, 1\)"),
+        ("dq+lr:sparsity=0.5", "dq knows no sparse factors; use it with lr, or lr:sparsity alone"),
+        ("lr:sparsity=0.5+sp", "sp knows no sparse factors"),
     ],
 )
 def test_refusals_say_what_would_work(text: str, says: str) -> None:
@@ -73,6 +76,21 @@ def test_pruned_factors_equal_masked_ones() -> None:
         torch.testing.assert_close(tuple(small(log_mel)), tuple(model(log_mel)), atol=1e-5, rtol=0)
     assert isinstance(small, Crnn)
     assert small.spec.hidden == 22
+
+
+def test_sparse_factors_start_from_the_trained_base() -> None:
+    """The largest weights of each factor of the base's SVD."""
+    chain, base = parse("lr:sparsity=0.75", BASE), build(BASE)
+    model, dense = build(chain.student(BASE)), build(parse("lr", BASE).student(BASE))
+    for student in (model, dense):
+        student.start_from(base)
+    for layer in (0, 1):
+        whole = dense.get_parameter(f"gru.input.{layer}.1.weight").detach()
+        kept = model.get_submodule(f"gru.input.{layer}.1").weight.detach()
+        assert torch.equal(kept[kept != 0], whole[kept != 0])
+        assert (kept != 0).float().mean().item() == pytest.approx(0.25, abs=0.001)
+        assert kept[kept != 0].abs().min() >= whole[kept == 0].abs().max()
+    assert model.width_groups() == ()
 
 
 def test_factors_survive_dynamic_quantization() -> None:

@@ -170,6 +170,13 @@ def test_clips_batches_and_streams_give_the_same_bits(activations: int) -> None:
     assert torch.equal(seen[:, -1], model(heard[..., :60]).logits)
 
 
+@pytest.mark.parametrize(("activations", "low", "high"), [(8, -128, 127), (16, -32768, 32767)])
+def test_input_beyond_all_bounds_is_limited(activations: int, low: int, high: int) -> None:
+    model, _ = integer(STUDENT, activations=activations)
+    extremes = np.array([-np.inf, -1e30, 1e30, np.inf], np.float32)
+    assert model.quantize_input(extremes).tolist() == [low, low, high, high]
+
+
 def test_what_a_model_cannot_do_is_refused() -> None:
     model, _ = integer(STUDENT)
     kws = IntegerKws(model)

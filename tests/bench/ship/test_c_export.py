@@ -60,6 +60,10 @@ def streamed(host: HostModel, clip: np.ndarray, cuts: list[int]) -> np.ndarray:
         pytest.param(
             model_of(CrnnSpec(channels=1, stride=(3, 4), hidden=5, layers=3), 4, 16), id="three layers"
         ),
+        pytest.param(
+            model_of(CrnnSpec(channels=2, kernel=(3, 4), stride=(5, 9), hidden=6, layers=1), bits=None),
+            id="frames between windows",
+        ),
     ],
 )
 def test_clips_and_streams_equal_numpy_bit_for_bit(model: IntegerModel, tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def test_a_newer_file_is_refused(tmp_path: Path) -> None:
         (10, 3, "does not fit its header"),
         (25, 0x41, "weights of 1 bits"),
         (34, 0xFC, "does not fit"),  # a negative scale
+        (38, 0x7C, "conv: a bias is no number"),
     ],
 )
 def test_a_header_that_makes_no_sense_is_refused(place: int, value: int, says: str) -> None:

@@ -32,6 +32,7 @@ SPECS = [
     CrnnSpec(channels=2, hidden=10),
     CrnnSpec(channels=3, kernel=(15, 5), hidden=12, attention=7, layers=3),
     CrnnSpec(channels=2, hidden=9, layers=1, attention=9),
+    CrnnSpec(channels=2, kernel=(3, 4), stride=(5, 9), hidden=6),
     CrnnSpec(channels=2, hidden=12, input_rank=3, recurrent_rank=4),
 ]
 
@@ -100,10 +101,10 @@ def test_the_float_form_is_the_model(spec: CrnnSpec, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("weights", ["float", "int8"])
-@pytest.mark.parametrize("buffer", [3, 24])
-def test_each_step_is_torch_s_stream(weights: str, buffer: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("spec", "buffer"), [(SPECS[2], 3), (SPECS[2], 24), (SPECS[4], 24)])
+def test_each_step_is_torch_s_stream(weights: str, spec: CrnnSpec, buffer: int) -> None:
     """Logits after every window, with the buffer of attention that torch's stream has."""
-    model, log_mel = model_of(SPECS[2]), audio(frames=250)
+    model, log_mel = model_of(spec), audio(frames=250)
     content = of_float(model) if weights == "float" else in_int8(of_float(model))
     spotter = OnnxSpotter(to_bytes(content, "stream", buffer))
     reference = torch_model(content)
@@ -112,6 +113,7 @@ def test_each_step_is_torch_s_stream(weights: str, buffer: int, tmp_path: Path) 
     found = spotter.stream(log_mel.numpy(), model.spec.stride[1])
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+    assert spotter.stream(log_mel.numpy()[..., :3], model.spec.stride[1]).shape == (3, 0, 2)
 
 
 @pytest.mark.parametrize("form", ["float", "int8", "artifact", "nibbles"])
@@ -149,12 +151,12 @@ def test_rounding_is_to_the_nearest_of_127_steps() -> None:
 
 def test_factors_of_low_rank_stay_two_where_the_operator_allows() -> None:
     """The input's matrices, 36 x 36 and 36 x 12, in rank 3; the state's are multiplied out."""
-    factored = len(to_bytes(of_float(model_of(SPECS[4])), "clip"))
-    whole = len(to_bytes(of_float(model_of(SPECS[4]).whole()), "clip"))
+    factored = len(to_bytes(of_float(model_of(SPECS[5])), "clip"))
+    whole = len(to_bytes(of_float(model_of(SPECS[5]).whole()), "clip"))
     fewer = 4 * sum(36 * width - 3 * (36 + width) for width in (36, 12))
     assert fewer - 200 < whole - factored < fewer
     log_mel = audio().numpy()
-    eight = in_int8(of_float(model_of(SPECS[4])))
+    eight = in_int8(of_float(model_of(SPECS[5])))
     clip, stream = OnnxSpotter(to_bytes(eight, "clip")), OnnxSpotter(to_bytes(eight, "stream"))
     np.testing.assert_allclose(clip.logits(log_mel), stream.stream(log_mel, 8)[:, -1], atol=1e-5)
 
