@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -211,15 +209,15 @@ def _stored(
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             _check_space(folder, int(np.prod(shape)) * np.dtype(dtype).itemsize)
-            handle, scratch = tempfile.mkstemp(dir=folder, suffix=".tmp")
-            os.close(handle)
+            # One name: what a killed process left half-made is written over, for the lock is held.
+            scratch = path.with_suffix(".tmp")
             try:
                 array = open_memmap(scratch, mode="w+", dtype=dtype, shape=shape)
                 fill(array)
                 array.flush()
                 os.replace(scratch, path)
             finally:
-                Path(scratch).unlink(missing_ok=True)
+                scratch.unlink(missing_ok=True)
     # Mapped copy-on-write: torch wants a writable array, and the file stays as it is.
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
