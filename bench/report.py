@@ -22,7 +22,7 @@ def _times(value: float) -> str:
 
 
 def _small(value: float) -> str:
-    return f"{value:.1e}" if value < 0.001 else f"{value:.4f}"
+    return f"{value:.1e}" if 0 < value < 0.001 else f"{value:.4f}"
 
 
 # Column of the row, heading, format.
@@ -187,11 +187,8 @@ def missing_lines(found: pd.DataFrame) -> list[str]:
 
 def order_lines(found: Orders) -> list[str]:
     """Which orders of a chain's compressors are the same run, and why the others cannot work."""
-    lines = [
-        f"orders read as {read}, the same run: {', '.join(texts)}" for read, texts in found.allowed.items()
-    ]
+    lines = [f"orders that are one run, {read}: {', '.join(texts)}" for read, texts in found.allowed.items()]
     if found.refused:
-        lines.append(
-            f"{len(found.refused)} other orders are refused, for example {min(found.refused.items())[1]}"
-        )
+        example = min(found.refused.items())[1]
+        lines.append(f"{len(found.refused)} other orders cannot work, for example: {example}")
     return lines

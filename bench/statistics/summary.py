@@ -19,8 +19,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """A line for each label, over the seeds it was run with.
 
     The interval is for the mean over seeds, on these clips and these speakers: Student's t of as many
-    degrees of freedom as there are runs less one. It says nothing of other speakers; the interval in each
-    single row does.
+    degrees of freedom as there are runs less one, cut at 0 and 1 for a quality figure. It says nothing of
+    other speakers; the interval in each single row does.
 
     Args:
         table: Rows of ``results.csv``, failed ones among them, which are counted but not averaged.
@@ -75,9 +75,7 @@ def _spread(name: str, values: np.typing.NDArray[np.float64]) -> dict[str, float
     half = float("nan")
     if len(known) > 1:
         half = float(student.ppf((1 + LEVEL) / 2, len(known) - 1)) * deviation / float(np.sqrt(len(known)))
-    return {
-        f"{name}_mean": mean,
-        f"{name}_std": deviation,
-        f"{name}_low": mean - half,
-        f"{name}_high": mean + half,
-    }
+    low, high = mean - half, mean + half
+    if QUALITY.fullmatch(name):
+        low, high = float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
+    return {f"{name}_mean": mean, f"{name}_std": deviation, f"{name}_low": low, f"{name}_high": high}
