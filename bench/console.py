@@ -127,7 +127,7 @@ def run_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins:
     """
     console = Console()
     outcome = _run(configs, out, console, jobs=jobs, plugins=plugins)
-    for rows in _of_keyword(outcome.records.values()):
+    for rows in _of_keyword(outcome.records.values(), configs):
         console.print(summary_table(rows) if len({row.seed for row in rows}) == 1 else repeats_table(rows))
     if outcome.records:
         draw_if_changed(out)
@@ -153,14 +153,17 @@ def ablate_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugi
     there = [replace(config, chain=each.chain) for config in configs for each in found if not each.reason]
     console = Console()
     outcome = _run(there, out, console, jobs=jobs, plugins=plugins)
-    for rows in _of_keyword(outcome.records.values()):
+    if outcome.records:
+        write_summary(out)
+    for rows in _of_keyword(outcome.records.values(), configs):
         table = contributions(found, rows)
         name = f"ablation-{file_name(found[0].chain)}-{file_name(rows[0].keyword)}"
         write_text_atomically(out / f"{name}.csv", table.to_csv(index=False))
         console.print(ablation_table(table, rows[0].keyword))
         written = [out / f"{name}.csv"]
         if table["runs"].any():
-            written += draw_ablation(table, out / "figures" / name)
+            title = f"{table['label'].iloc[0] or found[0].chain}, keyword {rows[0].keyword!r}"
+            written += draw_ablation(table, out / "figures" / name, title)
         for line in (*missing_lines(table), *map(str, written)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     for line in order_lines(ordered):
@@ -182,11 +185,12 @@ def _run(
         return run_all(configs, out, ui, jobs=jobs, plugins=plugins)
 
 
-def _of_keyword(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
-    groups: dict[str, list[RunRecord]] = {}
+def _of_keyword(records: Iterable[RunRecord], configs: Sequence[RunConfig]) -> list[list[RunRecord]]:
+    """The rows of each keyword, in the order in which they were asked for, whichever was done first."""
+    groups: dict[str, list[RunRecord]] = {config.keyword: [] for config in configs}
     for record in records:
-        groups.setdefault(record.keyword, []).append(record)
-    return list(groups.values())
+        groups[record.keyword].append(record)
+    return [rows for rows in groups.values() if rows]
 
 
 def _status(outcome: Outcome, console: Console) -> int:

@@ -22,7 +22,7 @@ def _times(value: float) -> str:
 
 
 def _small(value: float) -> str:
-    return f"{value:.1e}" if value < 0.001 else f"{value:.4f}"
+    return f"{value:.1e}" if 0 < value < 0.001 else f"{value:.4f}"
 
 
 # Column of the row, heading, format.
@@ -47,9 +47,7 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     title = (
         f"{first.model} on {first.data}, keyword {first.keyword!r}, recipe {first.recipe}, seed {first.seed}"
     )
-    caption = (
-        f"{first.keyword_clips} of {first.clips} test clips are the keyword; au_fa_fr, 1-AUC: lower is better"
-    )
+    caption = f"{_clips(records)}; au_fa_fr, 1-AUC: lower is better"
     if first.split == "random":
         caption += RANDOM_SPLIT
     table = plain_table(title, caption)
@@ -58,6 +56,12 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     for record in records:
         table.add_row(*(_cell(getattr(record, name), shown) for name, _, shown in SUMMARY))
     return table
+
+
+def _clips(records: Sequence[RunRecord]) -> str:
+    """How many clips are behind the figures; a run that failed has none."""
+    scored = max(records, key=lambda record: record.clips)
+    return f"{scored.keyword_clips} of {scored.clips} test clips are the keyword"
 
 
 def plain_table(title: str, caption: str | None = None) -> Table:
@@ -132,8 +136,7 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
     first, seeds = records[0], sorted({record.seed for record in records})
     title = f"{first.model} on {first.data}, keyword {first.keyword!r}, recipe {first.recipe}"
     caption = (
-        f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; "
-        f"{first.keyword_clips} of {first.clips} test clips are the keyword"
+        f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; {_clips(records)}"
     )
     table = plain_table(title, caption + (RANDOM_SPLIT if first.split == "random" else ""))
     for name in ("chain", "runs", "KB", "smaller", "1-AUC valid.", "1-AUC test", "test (low, high)"):
@@ -143,7 +146,7 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
         low, high = (row[f"one_minus_auc_{end}"] for end in ("low", "high"))
         table.add_row(
             str(row["label"]),
-            str(row["runs"]),
+            f"{row['runs']} of {row['runs'] + row['failed']}" if row["failed"] else str(row["runs"]),
             _cell(row["size_kb" if "size_kb" in row else "size_kb_mean"], "{:.1f}".format),
             _cell(row["size_ratio" if "size_ratio" in row else "size_ratio_mean"], _times),
             _cell(row["validation_one_minus_auc_mean"], _small),
@@ -187,11 +190,8 @@ def missing_lines(found: pd.DataFrame) -> list[str]:
 
 def order_lines(found: Orders) -> list[str]:
     """Which orders of a chain's compressors are the same run, and why the others cannot work."""
-    lines = [
-        f"orders read as {read}, the same run: {', '.join(texts)}" for read, texts in found.allowed.items()
-    ]
+    lines = [f"orders that are one run, {read}: {', '.join(texts)}" for read, texts in found.allowed.items()]
     if found.refused:
-        lines.append(
-            f"{len(found.refused)} other orders are refused, for example {min(found.refused.items())[1]}"
-        )
+        example = min(found.refused.items())[1]
+        lines.append(f"{len(found.refused)} other orders cannot work, for example: {example}")
     return lines

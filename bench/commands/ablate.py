@@ -11,7 +11,9 @@ from bench.commands.options import repeated, shared_config, training_options
 
 
 @click.command()
-@click.option("--chain", default="dq+sp+ad+kd", show_default=True, help="The chain to take apart.")
+@click.option(
+    "--chain", metavar="CHAIN", default="dq+sp+ad+kd", show_default=True, help="The chain to take apart."
+)
 @training_options
 def ablate(
     chain: str,
@@ -31,9 +33,9 @@ def ablate(
 ) -> None:
     """Show what each compressor of a chain contributes to size, MACs and quality.
 
-    The chain is run without each of its compressors, and every order that it can be written in is read.
-    What bench run has made in OUT is used; the rest is trained. Writes OUT/ablation-CHAIN-KEYWORD.csv, and
-    a figure of the same name in OUT/figures.
+    The chain is run whole, without each of its compressors, and as the base alone; what bench run has made
+    in OUT is used, the rest is trained. Says of every order of the compressors which run it is, or that it
+    cannot work. Writes ablation-CHAIN-KEYWORD.csv to OUT, and a figure of that name to OUT/figures.
     """
     from bench.console import ablate_and_show
 

@@ -13,7 +13,7 @@ split_option = click.option(
     type=click.Choice(["speaker", "random"]),
     default="speaker",
     show_default=True,
-    help="How bench run would split it (see there).",
+    help="As of bench run.",
 )
 
 
@@ -26,7 +26,10 @@ def data() -> None:
 @plugin_option()
 @click.argument("path")
 @click.option(
-    "--keyword", default="sheila", show_default=True, help="Spoken by the synthetic corpus; else ignored."
+    "--keyword",
+    default="sheila",
+    show_default=True,
+    help="Spoken by the synthetic corpus; others have words of their own.",
 )
 @split_option
 def data_info(path: str, keyword: str, split: str) -> None:
@@ -46,16 +49,21 @@ def data_info(path: str, keyword: str, split: str) -> None:
 @plugin_option()
 @click.argument("path")
 @click.option(
-    "--keyword", default="sheila", show_default=True, help="Spoken by the synthetic corpus; else ignored."
+    "--keyword",
+    default="sheila",
+    show_default=True,
+    help="Spoken by the synthetic corpus; others have words of their own.",
 )
 @split_option
-@click.option("--pairs", type=click.IntRange(0), default=5, show_default=True, help="Of each kind, to show.")
+@click.option(
+    "--pairs", type=click.IntRange(0), default=5, show_default=True, help="Show so many copies of each kind."
+)
 def data_leaks(path: str, keyword: str, split: str, pairs: int) -> None:
     """Look for what stands in two splits. PATH as in bench data info.
 
-    Speakers; clips that are the same sample for sample; clips that are the same recording at another level, a
-    little later or under light noise. Counts clips without sound, too. Exit status: 1 where something stands
-    in two splits, else 0.
+    Looks for speakers, for clips that are the same sample for sample, and for clips that are the same
+    recording at another level, a little later or under light noise; counts clips without sound. The exit
+    status is 1 where something stands in two splits, else 0.
     """
     from rich.console import Console
 

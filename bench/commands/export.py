@@ -20,7 +20,11 @@ from bench.plugins import plugin_option
     show_default=True,
     help="kws: the flat file; onnx: clip and streaming form; c: C99 sources, front end included.",
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/export/FORMAT]")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the files.  [default: RUN/export/FORMAT]",
+)
 def export(run_path: Path, form: str, out: Path | None) -> None:
     """Write a run's model for other runtimes.
 

@@ -15,7 +15,9 @@ from bench.plugins import plugin_option
 @click.option(
     "--rounds", type=click.IntRange(3), default=30, show_default=True, help="Bursts of each runtime, in turn."
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: RUN/latency.csv]")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The table.  [default: RUN/latency.csv]"
+)
 def latency(run_path: Path, rounds: int, out: Path | None) -> None:
     """Time a run's model on this machine: torch, ONNX Runtime and C, float and int8.
 

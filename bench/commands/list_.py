@@ -13,7 +13,7 @@ from bench.plugins import plugin_option
     "section", required=False, type=click.Choice(["compressors", "models", "recipes", "presets", "data"])
 )
 def list_(section: str | None) -> None:
-    """Show the compressors with their options, and the models, recipes, presets and data there are."""
+    """Show compressors with their options, models, recipes, presets and data."""
     from bench.catalogue import catalogue
 
     for title, lines in catalogue().items():

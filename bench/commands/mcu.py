@@ -14,7 +14,9 @@ CPU_NAMES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33
 @click.command()
 @plugin_option()
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--cpu", type=click.Choice(CPU_NAMES), default="cortex-m4", show_default=True)
+@click.option(
+    "--cpu", type=click.Choice(CPU_NAMES), default="cortex-m4", show_default=True, help="The processor."
+)
 @click.option(
     "--clock-mhz",
     type=click.FloatRange(0, min_open=True),

@@ -19,7 +19,7 @@ from bench.plugins import plugin_option
     multiple=True,
     default=(0.1, 0.5, 1.0),
     show_default=True,
-    help="An hour, on validation: one operating point each.  Repeatable.",
+    help="Allowed an hour on validation: one operating point each.  Repeatable.",
 )
 @click.option(
     "--joinings",

@@ -28,17 +28,16 @@ TRAINING = (
         "keywords",
         multiple=True,
         default=("sheila",),
-        show_default="sheila",
         metavar="WORD",
-        help="The word to spot.  Repeatable.",
+        help="The word to spot.  Repeatable.  [default: sheila]",
     ),
     click.option(
         "--split",
         type=click.Choice(["speaker", "random"]),
         default="speaker",
         show_default=True,
-        help="No speaker in two splits; or 80/20 over clips, the fifth both choosing the epoch and being "
-        "reported, as in the reference study.",
+        help="speaker: none in two splits. random: over clips, as in the reference study; the same fifth of "
+        "them chooses the epoch and is reported.",
     ),
     click.option("--recipe", help="How to train (see bench list).  [default: default, or the preset's]"),
     click.option(
@@ -50,24 +49,26 @@ TRAINING = (
         help="Augmented versions of each clip made ahead; 0: augment in every step.  [default: the recipe's]",
     ),
     click.option(
-        "--seed", type=int, default=0, show_default=True, help="Of initialisation, order and augmentation."
+        "--seed", type=int, default=0, show_default=True, help="Of weights, order and augmentation."
     ),
     click.option(
         "--repeats",
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="Train so many times, with the seeds SEED, SEED + 1, ...; base and student alike.",
+        help="Train so often, with the seeds SEED, SEED + 1 and so on, bases and students alike.",
     ),
     click.option(
-        "--fixed-teacher", is_flag=True, help="Of the repeats' bases train the first alone; it teaches all."
+        "--fixed-teacher",
+        is_flag=True,
+        help="One base, of SEED, for all repeats: only the students vary.",
     ),
     click.option(
         "--jobs",
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="Chains to run at once, a process each.",
+        help="Trainings at once, each in a process of its own.",
     ),
     click.option(
         "--out",

@@ -17,13 +17,13 @@ from bench.commands.options import repeated, shared_config, training_options
     "chains",
     multiple=True,
     metavar="CHAIN",
-    help="Compressors, the last to act first, with options: dq+kd:hidden=12,kernel=13x5. Repeatable; "
-    "'base' is the base alone.  [default: dq+sp+ad+kd]",
+    help="Compressors, the last to act first, with options: dq+kd:hidden=12,kernel=13x5; 'base' is the base "
+    "alone.  Repeatable.  [default: dq+sp+ad+kd]",
 )
 @click.option(
     "--preset",
     metavar="NAME|FILE",
-    help="Chains to run together, from a TOML file: kws-hw is the reference study.",
+    help="Chains to run together, by name or from a TOML file: kws-hw is the reference study.",
 )
 @click.option(
     "--target-metric",

@@ -15,7 +15,7 @@ from bench.plugins import plugin_option
 @plugin_option()
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("audio")
-@click.option("--chunk-ms", type=click.IntRange(1), default=80, show_default=True, help="Audio a step.")
+@click.option("--chunk-ms", type=click.IntRange(1), default=80, show_default=True, help="Audio in each step.")
 @click.option(
     "--max-buffer-len",
     type=click.IntRange(1),
@@ -23,12 +23,24 @@ from bench.plugins import plugin_option
     show_default=True,
     help="Model frames that attention looks back on; of 80 ms in crnn, so that 12 are a second.",
 )
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), help="[default: by validation]")
 @click.option(
-    "--max-false-alarms", type=click.FloatRange(0), default=10, show_default=True, help="An hour, for 'test'."
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Detect at or above this probability.  [default: chosen on validation]",
+)
+@click.option(
+    "--max-false-alarms",
+    type=click.FloatRange(0),
+    default=10,
+    show_default=True,
+    help="An hour, on validation, for 'test'.",
 )
 @click.option("--data", help="Where the run's corpus lies now, for 'test'.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/stream]")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for figures.  [default: RUN/stream]",
+)
 def stream(
     run_path: Path,
     audio: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -11,17 +12,22 @@ from matplotlib.figure import Figure
 
 from bench.figures.files import NothingToDrawError, save_figure
 
-PANELS = (("size_kb", "size (KB)"), ("macs", "MACs on 2 s"), ("one_minus_auc", "1 - AUC on test"))
-# From this ratio of the greatest to the least value on, an axis is logarithmic.
-LOG_FROM = 8.0
+QUALITY = "one_minus_auc"
+# Columns, what their axes say, and what is shown of them.
+PANELS = (
+    ("size_kb", "size (KB)", 1.0),
+    ("macs", "kMACs on 2 s", 1000.0),
+    (QUALITY, "1 - AUC on test, 95 % interval", 1.0),
+)
 
 
-def draw_ablation(table: pd.DataFrame, stem: Path) -> list[Path]:
+def draw_ablation(table: pd.DataFrame, stem: Path, title: str) -> list[Path]:
     """Bars for size, MACs and quality: the whole chain first, then what each compressor is missed for.
 
     Args:
         table: From ``bench.ablation.contributions``.
         stem: Of the files, without a suffix.
+        title: Of the figure.
 
     Raises:
         NothingToDrawError: No variant has a row.
@@ -31,27 +37,27 @@ def draw_ablation(table: pd.DataFrame, stem: Path) -> list[Path]:
         raise NothingToDrawError("no variant of the chain has a row")
     names = [_name(str(left_out)) for left_out in rows["left_out"]]
     colours = [sns.color_palette("colorblind")[0 if name == "whole chain" else 7] for name in names]
-    figure = Figure(figsize=(9.0, 0.9 + 0.42 * len(rows)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(9.0, 1.2 + 0.42 * len(rows)), dpi=150, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     panels = figure.subplots(1, len(PANELS), sharey=True)
     places = np.arange(len(rows))
-    for axes, (column, title) in zip(panels, PANELS, strict=True):
-        values = rows[column].to_numpy(dtype=float)
+    for axes, (column, name, unit) in zip(panels, PANELS, strict=True):
+        values = rows[column].to_numpy(dtype=float) / unit
         axes.barh(places, values, color=colours, height=0.62)
-        if column == "one_minus_auc":
+        if column == QUALITY:
             low, high = (rows[f"{column}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
             spread = np.clip(np.stack([values - low, high - values]), 0, None)
             axes.errorbar(values, places, xerr=spread, fmt="none", ecolor="0.25", capsize=2, linewidth=1)
-        if values.min() > 0 and values.max() / values.min() >= LOG_FROM:
-            axes.set_xscale("log")
         for place, value in zip(places, values, strict=True):
-            axes.annotate(
-                _short(value), (0.02, place), xycoords=("axes fraction", "data"), va="center", size=8
-            )
-        axes.set(xlabel=title)
+            beside = {"xycoords": ("axes fraction", "data"), "va": "center", "size": 8}
+            axes.annotate(_short(value), (1.01, place), **beside)
+        axes.set(xlabel=name)
         sns.despine(ax=axes)
     panels[0].set_yticks(places, names)
     panels[0].invert_yaxis()
-    return save_figure(figure, stem)
+    # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
+    with mpl.rc_context({"svg.hashsalt": "kws-bench"}):
+        return save_figure(figure, stem)
 
 
 def _name(left_out: str) -> str:

@@ -72,22 +72,31 @@ def test_contributions_are_ratios_to_the_whole_and_means_over_repeats(tmp_path: 
     assert pd.isna(table.loc["all", "size_kb"])
     assert table.loc["all", "reason"] == "diverged: the loss was nan"
     assert missing_lines(table.reset_index()) == ["the base, 0 runs: diverged: the loss was nan"]
-    drawn = draw_ablation(table.reset_index(), tmp_path / "ablation")
+    drawn = draw_ablation(table.reset_index(), tmp_path / "ablation", "DQ+KD")
     assert [path.suffix for path in drawn] == [".png", ".svg"]
+    first = drawn[1].read_bytes()
+    draw_ablation(table.reset_index(), tmp_path / "ablation", "DQ+KD")
+    assert drawn[1].read_bytes() == first
 
 
 def test_files_of_a_chain_with_options_lie_in_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chain = "qat:bits=8/gru.hh=4+kd"
-    rows = [row(each.chain, 10.0, 300, 0.02) for each in variants(chain, CrnnSpec())]
+    rows = [
+        replace(row(each.chain, 10.0, 300, 0.02), run_id=each.left_out)
+        for each in variants(chain, CrnnSpec())
+    ]
+    for record in rows:
+        append_record(tmp_path, record)
     outcome = Outcome({record.chain: record for record in rows})
     monkeypatch.setattr("bench.console._run", lambda *args, **options: outcome)
-    assert ablate_and_show([RunConfig(chain)], tmp_path, jobs=1, plugins=()) == 0
+    assert ablate_and_show([RunConfig(chain, keyword="k")], tmp_path, jobs=1, plugins=()) == 0
     name = "ablation-qat_bits=8_gru.hh=4+kd-k"
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == {
         *(f"figures/{name}.{suffix}" for suffix in ("png", "svg")),
         f"{name}.csv",
+        *("results.csv", "summary.csv", ".results.lock"),
     }
     assert pd.read_csv(tmp_path / f"{name}.csv")["chain"][0] == chain
 
@@ -101,13 +110,13 @@ def test_a_base_that_diverged_leaves_tables_that_say_so(
         for seed in range(seeds)
     ]
     outcome = Outcome({record.run_id: record for record in rows})
+    for record in rows:
+        append_record(tmp_path, record)
     monkeypatch.setattr("bench.console._run", lambda *args, **options: outcome)
-    assert ablate_and_show([RunConfig("dq+kd")], tmp_path, jobs=1, plugins=()) == 1
+    assert ablate_and_show([RunConfig("dq+kd", keyword="k")], tmp_path, jobs=1, plugins=()) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert f"the base, 0 runs: {'; '.join(['diverged: the loss was nan'] * seeds)}" in shown
     assert "without dq, 0 runs: not run, for what it is made from failed" in shown
-    for record in rows:
-        append_record(tmp_path, record)
-    assert run_and_show([RunConfig("dq+kd")], tmp_path, jobs=1, plugins=()) == 1
+    assert run_and_show([RunConfig("dq+kd", keyword="k")], tmp_path, jobs=1, plugins=()) == 1
     assert "nan" not in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "summary.csv")["failed"].tolist() == [seeds]

@@ -43,6 +43,12 @@ def test_mean_deviation_and_interval_are_scipys() -> None:
     assert line["macs"] == 5
 
 
+def test_the_interval_of_a_share_is_of_shares() -> None:
+    line = summarise(rows().assign(auc=[0.5, 1.0, 0.2, 0.9, None])).set_index("label").loc["KD"]
+    assert (line["auc_low"], line["auc_high"]) == (0, 1)
+    assert line["epochs_high"] > line["epochs_mean"] + 2 * line["epochs_std"], "a count is not cut"
+
+
 def test_one_run_has_no_spread_and_what_never_varies_keeps_its_name() -> None:
     found = summarise(rows())
     assert list(found["label"]) == ["B", "KD"]
