@@ -113,7 +113,7 @@ def table(report: McuReport, config: McuConfig) -> list[str]:
         line(f"estimated ms a step at {config.clock_mhz:g} MHz", *(f"{ms:.2f}" for ms in times_ms)),
         line("estimated share of real time", *(f"{ms / report.step_ms:.1%}" for ms in times_ms)),
         f"estimates take {cycles:g} cycles an instruction; the counts themselves are exact",
-        f"{report.clips} clips, whole and as streams: all logits equal the integer model's",
+        f"{report.clips} clip{'s' * (report.clips > 1)}, whole and as streams: all logits equal the integer model's",
         f"front end: within {report.frontend_error:.1e} of log_mel on one clip",
         *_verdict(report.step_ms, times_ms),
     ]
