@@ -143,11 +143,7 @@ def _nibbles(values: np.ndarray) -> bytes:
 
 def _packed(model: IntegerModel) -> str:
     """Which matrices are stored two weights a byte: a constant where they are all alike."""
-    spec, names = model.spec, ["conv"]
-    for layer in range(spec.layers):
-        names += [f"gru.{layer}.{kind}.{gate}" for kind in ("ih", "hh") for gate in GATES]
-    names += ["attention.inner", "attention.energy", "classifier"]
-    packed = [int(model.tensors[name].bits <= NIBBLE_BITS) for name in names]
+    packed = [int(model.tensors[name].bits <= NIBBLE_BITS) for name in model.spec.shapes()]
     if len(set(packed)) == 1:
         return f"#define KWS_MODEL_PACKED(matrix) ((void)(matrix), {packed[0]})"
     array = _array("uint8_t kws_packed", packed)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,6 @@ from models.fixed_point import Int
 from models.integer import IntegerModel, IntegerSpec
 
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
-LIBRARY = "kws_host.so"
 # What the structs hold is the C code's own affair; so much is enough for any of them.
 _WRAPPER = """#include "kws_model.h"
 #include "kws_frontend.h"
@@ -76,10 +77,13 @@ def compile_host(
     folder.mkdir(parents=True, exist_ok=True)
     wrapper = folder / "kws_host.c"
     wrapper.write_text(_WRAPPER)
+    # A name of its own: what is loaded already would not be loaded again under the same one.
+    handle, library = tempfile.mkstemp(prefix="kws_host_", suffix=".so", dir=folder)
+    os.close(handle)
     inputs = [source / "kws_model.c", source / "kws_frontend.c", wrapper]
     how = [*flags, f"-DKWS_MODEL_BUFFER={max_buffer_len}", f"-I{source}", "-shared", "-fPIC"]
     done = subprocess.run(
-        [*command, *how, *map(str, inputs), "-o", str(folder / LIBRARY)],
+        [*command, *how, *map(str, inputs), "-o", library],
         capture_output=True,
         text=True,
         check=False,
@@ -87,7 +91,7 @@ def compile_host(
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
         raise CompilerError(f"{command[0]} refuses the exported code: {first}")
-    return HostModel(folder / LIBRARY, sizes_in(source / "kws_model.h"))
+    return HostModel(Path(library), sizes_in(source / "kws_model.h"))
 
 
 def sizes_in(header: Path) -> IntegerSpec:
@@ -145,11 +149,16 @@ class HostFrontend:
 
 
 class HostModel:
-    """The compiled code; the same integers as ``IntegerModel``."""
+    """The compiled code; the same integers as ``IntegerModel``.
+
+    Attributes:
+        spec: The sizes that it was compiled for.
+        code: The library, for calls without what this class does around them.
+    """
 
     def __init__(self, library: Path, spec: IntegerSpec) -> None:
         self.spec = spec
-        self._code = ctypes.CDLL(str(library.resolve()))
+        self.code = ctypes.CDLL(str(library.resolve()))
         self._value = np.int8 if spec.activations == 8 else np.int16
         self._scratch = self.init_state()
 
@@ -158,7 +167,7 @@ class HostModel:
         frames = np.ascontiguousarray(log_mel.T, np.float32)
         out = np.zeros(frames.shape, self._value)
         for source, target in zip(frames, out, strict=True):
-            self._code.kws_model_quantize(_at(source), _at(target))
+            self.code.kws_model_quantize(_at(source), _at(target))
         return out
 
     def clip(self, features: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
@@ -169,7 +178,7 @@ class HostModel:
         """
         mel = self._integers(features)
         logits = np.zeros(self.spec.n_classes, np.int32)
-        if not self._code.kws_model_clip(
+        if not self.code.kws_model_clip(
             self._scratch.memory, _at(mel), ctypes.c_uint16(len(mel)), _at(logits)
         ):
             raise ValueError(f"a clip of {len(mel)} frames is shorter than a window")
@@ -177,8 +186,8 @@ class HostModel:
 
     def init_state(self) -> HostStream:
         """The state of a stream before its first frame."""
-        stream = HostStream(ctypes.create_string_buffer(int(self._code.kws_host_model_bytes())))
-        self._code.kws_model_init(stream.memory)
+        stream = HostStream(ctypes.create_string_buffer(int(self.code.kws_host_model_bytes())))
+        self.code.kws_model_init(stream.memory)
         return stream
 
     def step(self, features: npt.NDArray[Any], stream: HostStream) -> Int:
@@ -190,13 +199,13 @@ class HostModel:
         """
         mel, logits, found = self._integers(features), np.zeros(self.spec.n_classes, np.int32), []
         for frame in mel:
-            if self._code.kws_model_push(stream.memory, _at(frame), _at(logits)):
+            if self.code.kws_model_push(stream.memory, _at(frame), _at(logits)):
                 found.append(logits.copy())
         return np.array(found, np.int64).reshape(-1, self.spec.n_classes)
 
     def frontend(self) -> HostFrontend:
         """A stream of samples before its first."""
-        return HostFrontend(self._code, self.spec.n_mels)
+        return HostFrontend(self.code, self.spec.n_mels)
 
     def log_mel(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
         """Features (M, T) of int16 samples (L,) by the C front end, from the first frame to the last."""

@@ -39,9 +39,12 @@ def find_artifact(path: Path) -> Path:
 
 def _advice(folder: Path) -> str:
     try:
-        chain = str(json.loads((folder / "config.json").read_text())["chain"])
+        about = json.loads((folder / "config.json").read_text())
+        chain, model = str(about["chain"]), str(about["model"])
     except (OSError, ValueError, KeyError, TypeError):
         return "such as sq+ad+kd or qat+ad+kd; give the folder of such a run"
+    if model != "crnn":
+        return f"and this one's model, {model}, has no form in integers; crnn has"
     trained = [part for part in chain.split("+") if part.partition(":")[0] not in ("base", "dq", "lr", "")]
     would = ["+".join([token, *trained]) for token in ("sq", "qat")]
     return f"and this one is {chain or 'base'}; run --chain {would[0]} or --chain {would[1]} first"

@@ -96,10 +96,15 @@ def to_bytes(model: IntegerModel) -> bytes:
 
 
 def save(model: IntegerModel, path: Path) -> None:
-    """Writes the file, as a whole or not at all."""
+    """Writes the file, as a whole or not at all.
+
+    Raises:
+        ModelError: The model is too large for it.
+    """
+    data = to_bytes(model)
     handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(handle, "wb") as file:
-        file.write(to_bytes(model))
+        file.write(data)
     os.chmod(scratch, 0o644)
     os.replace(scratch, path)
 

@@ -17,7 +17,7 @@ import torch
 from bench.features import CLIP_FRAMES
 from bench.runs import KWS_FILE, RunFolder
 from bench.ship import kws_file
-from bench.ship.c_host import LIBRARY, compile_host
+from bench.ship.c_host import compile_host
 from bench.ship.onnx_export import to_bytes
 from bench.ship.onnx_run import OnnxSpotter
 from bench.ship.onnx_weights import Weights, in_int8, of_float, of_integer, to_float
@@ -132,7 +132,7 @@ def onnx_runtime(label: str, weights: Weights, *, unpacked: bool) -> Runtime:
 def c_runtime(model: IntegerModel, folder: Path) -> Runtime:
     """The exported C code, a shared library called frame by frame."""
     host = compile_host(model, folder, max_buffer_len=BUFFER_FRAMES)
-    code, memory = ctypes.CDLL(str(folder / LIBRARY)), host.init_state().memory
+    code, memory = host.code, host.init_state().memory
     features = host.quantize(np.zeros((model.spec.n_mels, CLIP_FRAMES), np.float32))
     frames = [ctypes.c_void_p(frame.ctypes.data) for frame in features[: model.spec.stride[1]]]
     logits = (ctypes.c_int32 * model.spec.n_classes)()

@@ -100,6 +100,7 @@ def table(report: McuReport, config: McuConfig) -> list[str]:
     ]
     totals = [sum(part.flash.values()) for part in parts]
     times_ms = [part.step_instructions * cycles / config.clock_mhz / 1000 for part in parts]
+    clips = "1 clip" if report.clips == 1 else f"{report.clips} clips"
     built = f"{compiler_version()}, {OPTIMIZATION['kws_model']} and {OPTIMIZATION['kws_frontend']}"
     return [
         line(f"{built}", "model", "front end"),
@@ -113,7 +114,7 @@ def table(report: McuReport, config: McuConfig) -> list[str]:
         line(f"estimated ms a step at {config.clock_mhz:g} MHz", *(f"{ms:.2f}" for ms in times_ms)),
         line("estimated share of real time", *(f"{ms / report.step_ms:.1%}" for ms in times_ms)),
         f"estimates take {cycles:g} cycles an instruction; the counts themselves are exact",
-        f"{report.clips} clips, whole and as streams: all logits equal the integer model's",
+        f"{clips}, whole and as streams: all logits equal the integer model's",
         f"front end: within {report.frontend_error:.1e} of log_mel on one clip",
         *_verdict(report.step_ms, times_ms),
     ]

@@ -6,13 +6,12 @@ torch's own exporter adds 20 to 37 KB of names to such a model and stores quanti
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.records import write_atomically
 from bench.ship.extras import extra
-from bench.ship.onnx_weights import Weights, in_int8, of_float, of_integer
+from bench.ship.onnx_weights import Form, Weights, in_int8, of_float, of_integer
 from models.base import KwsModel
 from models.crnn import Crnn
 from models.errors import KwsError, ModelError
@@ -21,7 +20,6 @@ from models.integer import IntegerModel
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Form = Literal["clip", "stream"]
 # Of what is written here, not of ONNX; stands in the file's only metadata, before its checksum.
 VERSION = 1
 KEY = "kws_bench"
@@ -66,11 +64,7 @@ def write_onnx(
     if max_buffer_len < 1:
         raise ModelError(f"a buffer of {max_buffer_len} frames holds nothing; it must be at least 1")
     data = to_bytes(_weights(model, weights), form, max_buffer_len)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    os.chmod(scratch, 0o644)
-    os.replace(scratch, path)
+    write_atomically(path, data)
     return len(data)
 
 

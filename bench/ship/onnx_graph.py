@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from bench.ship.onnx_weights import Matrix, Weights
+from bench.ship.onnx_weights import Form, Matrix, Weights
 from models.integer import IntegerSpec
 
-Form = Literal["clip", "stream"]
 # Names of the graph's inputs and outputs; a state NAME comes back as ``next_NAME``.
 CLIP, WINDOW, LOGITS = "log_mel", "window", "logits"
 ENERGIES, OUTPUTS, NEXT = "energies", "outputs", "next_"

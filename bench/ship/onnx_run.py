@@ -14,7 +14,6 @@ from bench.ship.onnx_export import read_onnx
 
 Array = npt.NDArray[np.float32]
 OnnxState = Mapping[str, Array]
-NEXT = "next_"
 
 
 class OnnxSpotter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from models.integer import GATES, IntegerModel, IntegerSpec
 from models.integer_kws import float_spec
 
 Array = npt.NDArray[Any]
+# Whole clips, or one window of a stream and its state.
+Form = Literal["clip", "stream"]
 # ONNX wants the gates of a GRU as update, reset, new; torch and the integer model have r, z, n.
 ONNX_GATES = (1, 0, 2)
 
@@ -66,11 +68,6 @@ class Weights:
 
     sizes: IntegerSpec
     matrices: Mapping[str, Matrix]
-
-    @property
-    def integer(self) -> bool:
-        """Whether any weights are integers."""
-        return any(matrix.scale is not None for matrix in self.matrices.values())
 
 
 def of_float(model: Crnn) -> Weights:

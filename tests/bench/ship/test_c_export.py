@@ -150,6 +150,17 @@ def test_a_kws_file_and_an_exported_folder_compile_too(tmp_path: Path) -> None:
         np.testing.assert_array_equal(host.clip(clips(1)[0]), expected)
 
 
+@needs_compiler
+def test_a_folder_can_be_compiled_into_again(tmp_path: Path) -> None:
+    """A library that is loaded already is not loaded again under the same name."""
+    found = []
+    for model in (model_of(STUDENT), model_of(STUDENT, bits=4)):
+        logits = compile_host(model, tmp_path).clip(clips(1)[0])
+        np.testing.assert_array_equal(logits, model.clip(clips(1))[0][0])
+        found.append(logits.tolist())
+    assert found[0] != found[1]
+
+
 def test_what_the_compiler_refuses_is_one_line(tmp_path: Path) -> None:
     if find_compiler() is None:
         pytest.skip("no C compiler")

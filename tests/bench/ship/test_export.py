@@ -67,13 +67,20 @@ def test_c_is_written_where_asked_and_computes_the_model(
     ],
 )
 def test_a_run_in_floating_point_is_told_what_would_ship(chain: str, would: str, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"chain": chain}))
+    (tmp_path / "config.json").write_text(json.dumps({"chain": chain, "model": "crnn"}))
     result = call("export", tmp_path, "--format", "c")
     assert result.exit_code == 2
     assert f"this one is {chain}" in result.stderr
     assert would in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "export").exists()
+
+
+def test_a_model_without_a_form_in_integers_is_not_told_to_run_again(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"chain": "sq:fallback=true", "model": "gru"}))
+    result = call("export", tmp_path)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "this one's model, gru, has no form in integers; crnn has" in result.stderr
 
 
 def test_no_run_and_a_cut_file_are_one_line(run_folder: Path) -> None:

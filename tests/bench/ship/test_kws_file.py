@@ -2,6 +2,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from bench.ship import kws_file
 from bench.ship.kws_file import FileError, count_bytes, from_bytes, pack, to_bytes, unpack
 from compressors.quantize import integer_spec, quantize
 from models.crnn import CrnnSpec
-from models.errors import KwsError
+from models.errors import KwsError, ModelError
 from models.integer import IntegerModel
 from models.registry import build
 
@@ -131,6 +132,14 @@ def test_a_header_that_makes_no_sense_is_refused(place: int, value: int, says: s
     data[-4:] = struct.pack("<I", zlib.crc32(bytes(data[:-4])))
     with pytest.raises(FileError, match=says):
         from_bytes(bytes(data))
+
+
+def test_a_model_too_large_for_the_header_leaves_no_file(tmp_path: Path) -> None:
+    model = integer()
+    wide = replace(model.spec, stride=(2, 256))
+    with pytest.raises(ModelError, match=r"too large for a \.kws file"):
+        kws_file.save(replace(model, spec=wide), tmp_path / "model.kws")
+    assert not list(tmp_path.iterdir())
 
 
 def test_reading_needs_no_torch(tmp_path: Path) -> None:
