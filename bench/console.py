@@ -179,7 +179,7 @@ def _run(
     keywords = dict.fromkeys((config.data, config.keyword, config.split) for config in configs)
     for data, keyword, split in keywords if len(keywords) > 1 else ():
         # The last of several words is not to fail after the first was trained.
-        open_corpus(data, keyword, split=split)
+        open_corpus(data, keyword, split=split, progress=True)
     several = len({(config.keyword, config.seed) for config in configs}) > 1
     with ConsoleUi(console, several=several) as ui:
         return run_all(configs, out, ui, jobs=jobs, plugins=plugins)

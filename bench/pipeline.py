@@ -77,9 +77,10 @@ def run_chain(
             found = load_record(stage.run.path)
             record = found or make_stage(stage, stages[0].run, how, data[how], ui)
             forget(stage.run.checkpoint)
-        if config.label and stage is stages[-1]:
+        named = bool(config.label) and stage is stages[-1]
+        if named:
             record = replace(record, label=config.label)
-        append_record(out, record)
+        record = append_record(out, record, named=named)
         ui.finished(record, reused=found is not None)
         records.append(record)
         if record.status != "ok":

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -170,10 +170,18 @@ def load_record(folder: Path) -> RunRecord | None:
         ) from None
 
 
-def append_record(out: Path, record: RunRecord) -> None:
+def append_record(out: Path, record: RunRecord, *, named: bool = False) -> RunRecord:
     """Adds a row to ``out/results.csv`` under a lock, or puts it in the place of the same run's.
 
-    The run folder is what counts: a run that was renamed, or made again, takes the place of what it was.
+    The run folder is what counts: a run that was made again takes the place of what it was.
+
+    Args:
+        out: Folder of the table.
+        record: The row.
+        named: Its label was given, and replaces that of the same run; else the one in the table stays.
+
+    Returns:
+        The row as it stands in the table.
 
     Raises:
         ResultsError: The table there cannot be read; it is left as it is.
@@ -191,12 +199,14 @@ def append_record(out: Path, record: RunRecord) -> None:
             there = before["run_id"] == record.run_id
             if there.any():
                 table = before
+                record = record if named else replace(record, label=str(before.loc[there, "label"].iloc[0]))
                 table.loc[there, list(COLUMNS)] = list(asdict(record).values())
             else:
                 table = pd.concat([before, row.astype(object)], ignore_index=True)
         text = table.to_csv(index=False)
         if not path.exists() or path.read_text() != text:
             write_text_atomically(path, text)
+    return record
 
 
 def load_results(path: Path) -> pd.DataFrame:

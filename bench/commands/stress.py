@@ -54,6 +54,8 @@ def stress(
     """
     if not runs and results is None:
         raise click.UsageError("give run folders, such as results/runs/base-*, or --results TABLE.csv")
+    if keyword is not None and results is None:
+        raise click.UsageError("--keyword picks rows of a table: give --results TABLE.csv too")
     from rich.console import Console
 
     from bench.runs import RunFolder

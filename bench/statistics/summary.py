@@ -26,7 +26,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         table: Rows of ``results.csv``, failed ones among them, which are counted but not averaged.
 
     Returns:
-        One row a label and model with its data (``bench.compare.tables.IDENTITY``), in order of appearance:
+        One row a label and model with its data (``bench.compare.tables.IDENTITY``), in order of appearance;
+        where a seed was run with several teachers, one a ``teacher_seed`` (NaN: each seed's own):
         ``label``, ``chain``, the identity, ``runs``, ``failed``, and for every quality figure, and every cost
         or effort that any line's runs differ in, ``<measure>_mean``, ``_std``, ``_low`` and ``_high``; those
         that no run differs in keep their name. Standard deviation and interval are NaN for one run.
@@ -38,6 +39,9 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         3 0.98 0.9552 5.0
     """
     keys = ["label", *(name for name in ("chain", *IDENTITY) if name in table)]
+    if {"seed", "teacher_seed"} <= set(table) and table.duplicated([*keys, "seed"]).any():
+        # A seed that was run under its own teacher and under a fixed one is no repeat.
+        keys.append("teacher_seed")
     done = table["status"].eq("ok") if "status" in table else pd.Series(True, table.index)
     groups = list(table.assign(done=done).groupby(keys, sort=False, dropna=False))
     measures = [str(name) for name in table.columns if _is_measure(str(name))]

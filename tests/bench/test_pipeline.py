@@ -296,6 +296,11 @@ def test_a_label_names_the_chain_s_own_row_only(tmp_path: Path) -> None:
     run_chain(replace(CONFIG, chain="kd", label="renamed"), tmp_path, Log())
     table = load_results(tmp_path / "results.csv")
     assert table["label"].tolist() == ["B", "KD(hidden=12)", "mine", "renamed"]
+    # A preset's KD2 keeps its name when DQ+KD2 passes by.
+    shown = run_chain(replace(CONFIG, chain="dq+kd", label="quantized"), tmp_path, Log())
+    assert [record.label for record in shown] == ["B", "renamed", "quantized"]
+    table = load_results(tmp_path / "results.csv")
+    assert table["label"].tolist() == ["B", "KD(hidden=12)", "mine", "renamed", "quantized"]
 
 
 @pytest.mark.slow

@@ -58,7 +58,8 @@ def test_a_run_that_was_made_again_takes_the_place_of_its_row(tmp_path: Path) ->
     failed = replace(record(), status="diverged", reason="the loss was nan", macs=None, au_fa_fr=float("nan"))
     append_record(tmp_path, failed)
     append_record(tmp_path, record("kd-2"))
-    append_record(tmp_path, replace(record(), au_fa_fr=0.1 + 0.2, label="mine"))
+    append_record(tmp_path, replace(record(), label="mine"), named=True)
+    assert append_record(tmp_path, replace(record(), au_fa_fr=0.1 + 0.2)).label == "mine"
     table = load_results(tmp_path / "results.csv")
     assert table["run_id"].tolist() == ["kd-1", "kd-2"]
     assert table.loc[0, ["label", "status", "macs"]].tolist() == ["mine", "ok", 305719]

@@ -67,6 +67,14 @@ def test_keywords_and_options_are_not_mixed() -> None:
     assert len(summarise(rows().assign(chain=["", "kd", "kd", "kd:hidden=8", "kd"]))) == 3
 
 
+def test_a_seed_under_two_teachers_is_no_repeat() -> None:
+    table = rows().iloc[[1, 2, 3, 2, 3]].assign(teacher_seed=[None, None, None, 0, 0])
+    found = summarise(table)
+    assert found["runs"].tolist() == [3, 2]
+    assert found["teacher_seed"].fillna(-1).tolist() == [-1, 0]
+    assert summarise(table.iloc[[0, 3, 4]])["runs"].tolist() == [3], "the first seed's own is the fixed one"
+
+
 def test_a_label_that_never_ended_well_stays_a_line() -> None:
     line = summarise(rows().assign(status="diverged")).set_index("label").loc["KD"]
     assert (line["runs"], line["failed"]) == (0, 4)

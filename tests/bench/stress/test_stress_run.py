@@ -171,6 +171,7 @@ def test_runs_that_do_not_belong_together_are_refused_in_one_line(out: Path, tmp
     (undefined / "row.json").write_text(json.dumps(row))
     assert "did not end well: undefined, no numbers" in stress(undefined).output
     assert "give run folders" in stress().output
+    assert "give --results TABLE.csv too" in stress(other, "--keyword", "stop").output
     assert "no run at nowhere" in stress("nowhere").output
     assert not (tmp_path / "out").exists()
 
