@@ -152,6 +152,34 @@ def test_logits_are_near_those_in_float(bits: int, activations: int, rms: float)
     assert np.sqrt(np.square(error).mean()) < 5 * rms
 
 
+def test_a_stream_skips_frames_between_windows_however_it_is_cut() -> None:
+    """A stride of 9 and a kernel of 4: five frames of nine are never heard."""
+    model = IntegerKws(integer(CrnnSpec(channels=2, kernel=(3, 4), stride=(5, 9), hidden=6))[0])
+    heard = torch.from_numpy(clips(2, 103))
+    for sizes in ([103], [1] * 103, [4, 1, 0, 7, 91]):
+        state, logits = model.init_state(2, None), []
+        for chunk in torch.split(heard, sizes, -1):
+            now, state = model.stream(chunk, state)
+            logits.append(now)
+        streamed = torch.cat(logits, 1)
+        assert streamed.shape == (2, 12, 2)
+        for step in (0, 1, 11):
+            assert torch.equal(streamed[:, step], model(heard[..., : 4 + 9 * step]).logits)
+
+
+def test_a_bias_much_larger_than_its_weights_fits_32_bits() -> None:
+    """A row of weights next to nothing: its scale grows until the bias fits 30 bits."""
+    _, floats = integer(STUDENT)
+    values = {name: tensor.numpy() for name, tensor in floats.state_dict().items()}
+    values |= {
+        "classifier.weight": np.full((2, 10), 1e-7, np.float32),
+        "classifier.bias": np.float32([30, -7]),
+    }
+    widths = dict.fromkeys(integer_spec(STUDENT).shapes(), 8)
+    logits, _ = quantize(values, STUDENT, widths=widths, conv_step=0.1).clip(clips(3))
+    np.testing.assert_allclose(logits / 65536, [[30, -7]] * 3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("activations", [8, 16])
 def test_clips_batches_and_streams_give_the_same_bits(activations: int) -> None:
     model = IntegerKws(integer(STUDENT, 4, activations)[0])
@@ -188,3 +216,7 @@ def test_what_a_model_cannot_do_is_refused() -> None:
     tensor = Quantized(8, np.full((2, 600), 127, np.int8), np.ones(2, np.float16), np.zeros(2, np.float16))
     with pytest.raises(ModelError, match="classifier: a sum would not fit in 32 bits"):
         _ = IntegerModel(wide, np.float16(1), {"classifier": tensor}).layers
+    halves, no_weights = np.full(2, 0.5, np.float16), np.zeros((2, 600), np.int8)
+    heavy = Quantized(8, no_weights, scale=halves, bias=np.full(2, -65504, np.float16))
+    with pytest.raises(ModelError, match="classifier: a sum would not fit in 32 bits"):
+        _ = IntegerModel(wide, np.float16(1), {"classifier": heavy}).layers
