@@ -17,6 +17,8 @@ from bench.training import Training
 from compressors.chain import Chain
 
 MOST_CHECKPOINTS = 10
+# A verdict for every epoch: fewer resamples than for a table.
+AUDIT_DRAWS = 200
 
 
 class Choice(NamedTuple):
@@ -54,7 +56,7 @@ def audit_choice(training: Training, chain: Chain, clips: Clips, speakers: npt.N
     found = []
     for line in sorted(training.history, key=lambda epoch: epoch.rank):
         scores = training.scores_of(line.epoch)
-        difference = paired_difference(labels, chosen, scores, by, "one_minus_auc")
+        difference = paired_difference(labels, chosen, scores, by, draws=AUDIT_DRAWS)
         # An interval of NaN shows nothing, so this is not the same as low <= 0 <= high.
         shown = difference.low > 0 or difference.high < 0
         if line is training.best_epoch or not shown:
