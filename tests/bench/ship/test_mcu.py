@@ -15,7 +15,7 @@ from bench.cli import main
 from bench.commands.mcu import CPU_NAMES
 from bench.corpora.base import Corpus
 from bench.ship import kws_file
-from bench.ship.mcu import ParityError, measure
+from bench.ship.mcu import McuReport, ParityError, Part, measure
 from bench.ship.mcu_build import CPUS
 from bench.ship.mcu_machine import FLASH, SCRATCH, Image, Machine, instructions_in
 from bench.ship.mcu_run import McuConfig, some_clips, table
@@ -116,11 +116,28 @@ def test_a_model_computes_the_same_and_is_weighed(
     assert report.frontend.state_bytes == 806
     macs = spec.mel_rows * 2 * 35 + 3 * 3 * (2 * spec.mel_rows + 3) + 3 * 3 + 3 + 2 * 3
     assert 3 * macs < report.model.step_instructions < 20 * macs
+    # Eight frames, each of them a transform of 200 complex points: 5 * 200 * log2(200) operations and more.
+    assert report.frontend.step_instructions > 8 * 7600
     assert report.frontend_error < 1e-3
     assert (report.shared_bytes > 0) == (cpu == "cortex-m0plus")
     lines = table(report, McuConfig(cpu))
     assert max(map(len, lines)) <= 80
     assert ("too slow" in lines[-1]) == (cpu == "cortex-m0plus")
+
+
+@pytest.mark.parametrize(("clock_mhz", "slow"), [(100.0, False), (2.0, True)])
+def test_times_are_instructions_times_cycles_over_the_clock(clock_mhz: float, slow: bool) -> None:
+    """50,000 instructions of 1.5 cycles are 0.75 ms at 100 MHz, and 200,000 are 3 ms: of 80 ms."""
+    pytest.importorskip("ziglang")
+    parts = Part({"code": 1000, "weights": 2000}, 10, 20, 50_000), Part({"code": 30}, 11, 21, 200_000)
+    report = McuReport(CPUS["cortex-m4"], 80, *parts, 0, 0, 1, 1e-4)
+    lines = table(report, McuConfig(clock_mhz=clock_mhz, cycles_per_instruction=1.5))
+    times, shares = (next(line.split() for line in lines if word in line) for word in ("ms a step", "share"))
+    assert next(line for line in lines if "all of these" in line).split()[-2:] == ["3,000", "30"]
+    assert times[-2:] == (["37.50", "150.00"] if slow else ["0.75", "3.00"])
+    assert shares[-2:] == (["46.9%", "187.5%"] if slow else ["0.9%", "3.8%"])
+    assert ("too slow" in lines[-1]) == slow
+    assert any(line.startswith("1 clip, whole") for line in lines)
 
 
 @needs_extra
