@@ -24,7 +24,6 @@ from rich.progress import (
 from bench.ablation import contributions, orders, variants
 from bench.config import RunConfig
 from bench.corpora import open_corpus
-from bench.figures.ablation import draw_ablation
 from bench.parallel import Outcome, run_all
 from bench.pipeline import check
 from bench.records import RESULTS_FILE, RunRecord, file_name, load_results, write_text_atomically
@@ -130,8 +129,7 @@ def run_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins:
     for rows in _of_keyword(outcome.records.values(), configs):
         console.print(summary_table(rows) if len({row.seed for row in rows}) == 1 else repeats_table(rows))
     if outcome.records:
-        draw_if_changed(out)
-        write_summary(out)
+        renew_if_changed(out)
         console.print(f"{out / RESULTS_FILE}, figures in {out / 'figures'}", highlight=False)
     return _status(outcome, console)
 
@@ -148,6 +146,8 @@ def ablate_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugi
     Returns:
         The exit status, as of ``run_and_show``.
     """
+    from bench.figures.ablation import draw_ablation  # takes a second to import
+
     base = family(configs[0].model).default
     found, ordered = variants(configs[0].chain, base), orders(configs[0].chain, base)
     there = [replace(config, chain=each.chain) for config in configs for each in found if not each.reason]
@@ -205,12 +205,13 @@ def write_summary(out: Path) -> None:
     write_text_atomically(out / SUMMARY_FILE, summary.to_csv(index=False))
 
 
-def draw_if_changed(out: Path) -> None:
-    """Draws the figures of a results folder, unless they were drawn from the very same table."""
+def renew_if_changed(out: Path) -> None:
+    """Makes a results folder's summary and figures, unless they were made from the very same table."""
     table, stamp = out / RESULTS_FILE, out / "figures" / ".drawn"
     state = f"{version('kws-bench')} {sha256(table.read_bytes()).hexdigest()}"
     if stamp.exists() and stamp.read_text() == state:
         return
+    write_summary(out)
     from bench.figures.plots import ALL_KINDS, draw_figures  # takes a second to import
 
     draw_figures(load_results(table), out / "figures", ALL_KINDS, out / "runs")

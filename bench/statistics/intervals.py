@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import expit, logit, ndtri, stdtrit  # scipy.stats takes half a second to import
 
 from bench.metrics import Floats
 from bench.statistics.resampling import MEASURES, Draws, SortedClips, draw_speakers, measures_of, sort_clips
@@ -23,7 +21,7 @@ SHARES_RIGHT = ("auc", "accuracy")
 BOOTSTRAP = "speaker bootstrap t"
 # How far few errors skew the interval, in squared standard errors of the logit: (2 z^2 + 1) / 6, which is
 # Johnson's (1978) correction for a skewness of one standard error, about that of a gamma's logarithm.
-SKEW = (2 * float(norm.ppf((1 + LEVEL) / 2)) ** 2 + 1) / 6
+SKEW = (2 * float(ndtri((1 + LEVEL) / 2)) ** 2 + 1) / 6
 # The least standard error of the equal error rate, in units of the binomial one of the rarer class; half is
 # Bengio and Mariethoz's (2004), who hold the threshold fixed.
 EER_FLOOR = 0.35
@@ -193,7 +191,7 @@ def _arms(figure: float, errors: tuple[float, float], freedom: float, clips: int
     if error < 1e-12:
         floor, method = math.sqrt(figure * (1 - figure) / clips), BOUND
     slope = figure * (1 - figure)
-    half = max(error * float(student.ppf((1 + LEVEL) / 2, freedom)), floor * float(norm.ppf((1 + LEVEL) / 2)))
+    half = max(error * float(stdtrit(freedom, (1 + LEVEL) / 2)), floor * float(ndtri((1 + LEVEL) / 2)))
     centre, half, spread = float(logit(figure)), half / slope, max(error, floor) / slope
     return float(expit(centre - half)), float(expit(centre + half + SKEW * spread**2)), method
 

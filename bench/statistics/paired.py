@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from bench.metrics import Floats
 from bench.statistics.intervals import (
@@ -191,8 +191,8 @@ def _tested(single: Floats, error: float, freedom: float, clips: int) -> PairedD
         return PairedDifference(mean, -bound, bound, 1.0)
     shares = of_speakers**2 / freedom + (of_seeds**2 / (runs - 1) if runs > 1 else 0.0)
     degrees, spread = variance**2 / shares, math.sqrt(variance)
-    half = float(student.ppf((1 + LEVEL) / 2, degrees)) * spread
-    p_value = float(2 * student.sf(abs(mean) / spread, degrees))
+    half = float(stdtrit(degrees, (1 + LEVEL) / 2)) * spread
+    p_value = float(2 * stdtr(degrees, -(abs(mean) / spread)))
     return PairedDifference(mean, max(mean - half, -1.0), min(mean + half, 1.0), p_value)
 
 

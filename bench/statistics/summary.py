@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from bench.compare.tables import COST, EFFORT, IDENTITY, QUALITY
 from bench.statistics.intervals import LEVEL
@@ -78,7 +78,7 @@ def _spread(name: str, values: np.typing.NDArray[np.float64]) -> dict[str, float
     deviation = float(known.std(ddof=1)) if len(known) > 1 else float("nan")
     half = float("nan")
     if len(known) > 1:
-        half = float(student.ppf((1 + LEVEL) / 2, len(known) - 1)) * deviation / float(np.sqrt(len(known)))
+        half = float(stdtrit(len(known) - 1, (1 + LEVEL) / 2)) * deviation / float(np.sqrt(len(known)))
     low, high = mean - half, mean + half
     if QUALITY.fullmatch(name):
         low, high = (float(np.clip(end, 0, 1)) for end in (low, high))

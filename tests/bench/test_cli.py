@@ -148,6 +148,14 @@ def test_the_cache_is_shown_and_emptied(tmp_path: Path, monkeypatch: pytest.Monk
     assert call("cache", "clear", "results").exit_code == 2
 
 
+def test_what_only_draws_or_simulates_is_not_imported_to_run() -> None:
+    """Each of these takes half a second or more, and a run that is there already takes two."""
+    heavy = "('matplotlib', 'seaborn', 'scipy.stats')"
+    code = f"import sys, bench.console; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_file_that_cannot_be_read_is_named(tone_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tones"
     shutil.copytree(tone_folder, folder)
