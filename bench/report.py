@@ -25,9 +25,14 @@ def _small(value: float) -> str:
     return f"{value:.1e}" if 0 < value < 0.001 else f"{value:.4f}"
 
 
+def _folded(label: str) -> str:
+    """A label whose options take lines of their own."""
+    return label.replace("(", "\n (").replace(",", ",\n  ")
+
+
 # Column of the row, heading, format.
 SUMMARY: tuple[tuple[str, str, Callable[..., str]], ...] = (
-    ("label", "chain", lambda name: name.replace("(", "\n (").replace(",", ",\n  ")),
+    ("label", "chain", _folded),
     ("macs", "kMACs\non 2 s", lambda value: f"{value / 1000:,.0f}"),
     ("macs_ratio", "fewer", _times),
     ("size_kb", "KB", lambda value: f"{value:.1f}"),
@@ -139,13 +144,13 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
         f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; {_clips(records)}"
     )
     table = plain_table(title, caption + (RANDOM_SPLIT if first.split == "random" else ""))
-    for name in ("chain", "runs", "KB", "smaller", "1-AUC valid.", "1-AUC test", "test (low, high)"):
+    for name in ("chain", "runs", "KB", "smaller", "1-AUC\nvalid.", "1-AUC\ntest", "test\n(low, high)"):
         table.add_column(name, justify="left" if name == "chain" else "right", no_wrap=True)
     summary = summarise(pd.DataFrame([asdict(record) for record in records]))
     for row in summary.to_dict("records"):
         low, high = (row[f"one_minus_auc_{end}"] for end in ("low", "high"))
         table.add_row(
-            str(row["label"]),
+            _folded(str(row["label"])),
             f"{row['runs']} of {row['runs'] + row['failed']}" if row["failed"] else str(row["runs"]),
             _cell(row["size_kb" if "size_kb" in row else "size_kb_mean"], "{:.1f}".format),
             _cell(row["size_ratio" if "size_ratio" in row else "size_ratio_mean"], _times),
