@@ -17,7 +17,6 @@ from benchmarks.setting import Setting
 DEFAULT = Recipe()
 ALTERNATIVES = {
     "1 version of each clip in the bank": replace(DEFAULT, versions=1),
-    "4 versions": replace(DEFAULT, versions=4),
     "16 versions": replace(DEFAULT, versions=16),
     "augmentation in every step, teacher too": replace(DEFAULT, versions=0),
     "teacher in every step, under the student's masks": replace(DEFAULT, teacher_ahead=False),
