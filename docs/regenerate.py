@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.figures.ablation import draw_ablation
 from bench.figures.plots import draw_figures
 from bench.records import load_results, write_text_atomically
 
@@ -21,13 +22,14 @@ FIGURES = ROOT / "docs" / "figures"
 DRAWN = ((FIGURES, ROOT / "results" / "arabic_start.csv", ("quantization", "pareto_size")),)
 TABLE = ROOT / "results" / "arabic_start.csv"
 FIVE, PAIRS = ROOT / "results" / "arabic_five.csv", ROOT / "results" / "arabic_five_tests.csv"
+ABLATION = ROOT / "results" / "arabic_start_ablation.csv"
 README, FINDINGS = ROOT / "README.md", ROOT / "docs" / "findings.md"
 END = "<!-- end of table -->"
 
 
 def sources() -> dict[str, str]:
     """Hashes of all that the figures depend on: tables and drawing code."""
-    files = [table for _, table, _ in DRAWN] + sorted((ROOT / "bench" / "figures").glob("*.py"))
+    files = [table for _, table, _ in DRAWN] + [ABLATION] + sorted((ROOT / "bench" / "figures").glob("*.py"))
     return {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -95,6 +97,7 @@ def main() -> None:
     """Draws, and writes the tables."""
     for folder, table, kinds in DRAWN:
         draw_figures(load_results(table), folder, kinds)
+    draw_ablation(pd.read_csv(ABLATION), FIGURES / "ablation", "DQ+SP+AD+KD, keyword 'start'")
     write_text_atomically(FIGURES / "sources.json", json.dumps(sources(), indent=1) + "\n")
     for page, text in pages().items():
         write_text_atomically(page, text)
