@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -52,13 +51,11 @@ class Trial:
     """A training as the journal tells it.
 
     Attributes:
-        seconds: Of each epoch, by its number.
         validation: au_fa_fr after each epoch.
         test: au_fa_fr on the test split of the best epoch's model; None while it trains.
         epochs: The budget that it finished with.
     """
 
-    seconds: dict[int, float] = field(default_factory=dict)
     validation: dict[int, float] = field(default_factory=dict)
     test: float | None = None
     epochs: int = 0
@@ -78,11 +75,7 @@ class JournalUi(Ui):
 
     def __init__(self, journal: Journal, keyword: str, data: str, epochs: int) -> None:
         self._journal, self._keyword, self._data, self._epochs = journal, keyword, data, epochs
-        self._label, self._since = "", 0.0
-
-    def opened(self, corpus_hash: str, about: Sequence[str]) -> None:
-        """The clock starts; what a training prepares counts with its first epoch."""
-        self._since = time.perf_counter()
+        self._label = ""
 
     def started(self, label: str, epochs: int, done: int, job: int = 0) -> None:
         """Says whose epochs follow."""
@@ -90,16 +83,13 @@ class JournalUi(Ui):
 
     def epoch(self, epoch: Epoch, job: int = 0) -> None:
         """An epoch with its checkpoint."""
-        seconds = time.perf_counter() - self._since
         key = trial_key("ours", self._label, self._keyword, self._data, self._epochs)
-        self._journal.add(_epoch_line(key, epoch.epoch, seconds, epoch.validation_au_fa_fr))
-        self._since = time.perf_counter()
+        self._journal.add(_epoch_line(key, epoch.epoch, epoch.validation_au_fa_fr))
 
     def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
         """A row: the training's quality on test."""
         key = trial_key("ours", record.label, self._keyword, self._data, self._epochs)
         self._journal.add({**key, "epochs": record.epochs, "test_au_fa_fr": record.au_fa_fr})
-        self._since = time.perf_counter()
 
 
 def trial_key(side: str, model: str, keyword: str, data: str, epochs: int) -> dict[str, Any]:
@@ -108,8 +98,8 @@ def trial_key(side: str, model: str, keyword: str, data: str, epochs: int) -> di
     return {"side": side, "model": model, "keyword": keyword, "data": data, "recipe": recipe}
 
 
-def _epoch_line(key: dict[str, Any], epoch: int, seconds: float, validation: float) -> dict[str, Any]:
-    return {**key, "epoch": epoch, "seconds": round(seconds, 3), "validation_au_fa_fr": validation}
+def _epoch_line(key: dict[str, Any], epoch: int, validation: float) -> dict[str, Any]:
+    return {**key, "epoch": epoch, "validation_au_fa_fr": validation}
 
 
 def read_trial(journal: Journal, key: dict[str, Any]) -> Trial:
@@ -119,7 +109,6 @@ def read_trial(journal: Journal, key: dict[str, Any]) -> Trial:
         if any(line.get(name) != value for name, value in key.items()):
             continue
         if "epoch" in line:
-            trial.seconds[line["epoch"]] = line["seconds"]
             trial.validation[line["epoch"]] = line["validation_au_fa_fr"]
         else:
             trial.test, trial.epochs = line["test_au_fa_fr"], line["epochs"]
@@ -175,11 +164,9 @@ def _plain_trial(
         training.optimizer.load_state_dict(state["optimizer"])
     for epoch in range(state["epoch"] + 1, epochs + 1):
         torch.manual_seed(seed_from("plain epoch", SEED, epoch))
-        started = time.perf_counter()
         value = training.epoch(data)
-        seconds = time.perf_counter() - started
         # Before the checkpoint: a line may be written twice, but none is lost.
-        journal.add(_epoch_line(key, epoch, seconds, value))
+        journal.add(_epoch_line(key, epoch, value))
         if value < state["least"]:
             state |= {"best": clone_state(model), "least": value}
         state |= {"epoch": epoch, "model": model.state_dict(), "optimizer": training.optimizer.state_dict()}
