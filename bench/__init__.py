@@ -3,6 +3,6 @@
 import os
 
 # Threads that wait for each other in an operation spin. By default they spin so long that on a machine with
-# other work a training with two threads stands almost still; this costs 4 % where there is none
-# (docs/architecture.md). Read when torch is first imported.
+# other work a training with two threads stands almost still; docs/architecture.md has the figures. Read when
+# torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
