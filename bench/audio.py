@@ -22,7 +22,10 @@ from models.errors import CorpusError
 
 FloatArray = npt.NDArray[np.float32]
 
-AUDIO_SUFFIXES = (".wav", ".flac")
+# How files of the formats in ``AUDIO_SUFFIXES`` begin; MP3 without a tag is told by its first frame.
+SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff\x2e\x91")
+# Fewer samples a second hold no speech; more are a damaged header.
+LEAST_RATE_HZ, MOST_RATE_HZ = 2_000, 768_000
 READ_FRAMES = 65_536
 # The resampling filter reaches less than 7.1 periods of the reduced rates to either side, whatever they are.
 CONTEXT_PERIODS = 8
@@ -77,6 +80,16 @@ def fit_clip(samples: Int16Array) -> Int16Array:
         return np.pad(samples, (missing // 2, missing - missing // 2))
     start = _loudest_start(samples)
     return samples[start : start + CLIP_SAMPLES].copy()
+
+
+def begins_like_audio(path: Path) -> bool:
+    """Whether a file, whatever its name, begins as one of the formats that can be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith(SIGNATURES) or _is_mp3_frame(head)
 
 
 def stream_audio(source: Path | str | BinaryIO, block_samples: int) -> Iterator[Int16Array]:
@@ -134,7 +147,8 @@ def _file_blocks(path: Path) -> Iterator[Int16Array]:
     if not path.is_file():
         raise AudioError(path, "no such file")
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
+            _check_rate(path, file.samplerate)
             blocks = _mono_blocks(file, path)
             if file.samplerate != SAMPLE_RATE_HZ:
                 blocks = _resampled(blocks, *reduced_rates(file.samplerate))
@@ -144,6 +158,21 @@ def _file_blocks(path: Path) -> Iterator[Int16Array]:
         raise AudioError(path, error.error_string.removeprefix("Error : ").rstrip(".")) from error
     except OSError as error:
         raise AudioError(path, error.strerror or str(error)) from error
+
+
+def _check_rate(path: Path, rate_hz: int) -> None:
+    if not LEAST_RATE_HZ <= rate_hz <= MOST_RATE_HZ:
+        raise AudioError(
+            path, f"a sampling rate of {rate_hz:,} Hz; {LEAST_RATE_HZ:,} to {MOST_RATE_HZ:,} Hz can be read"
+        )
+
+
+def _is_mp3_frame(head: bytes) -> bool:
+    """A frame of MPEG layer III: eleven set bits, then a layer, a bit rate and a rate that exist."""
+    if len(head) < 4:
+        return False
+    synced = head[0] == 0xFF and head[1] & 0xE6 == 0xE2
+    return synced and head[2] >> 4 not in (0, 15) and head[2] >> 2 & 3 != 3
 
 
 def _mono_blocks(file: Any, path: Path) -> Iterator[FloatArray]:

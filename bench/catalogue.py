@@ -27,7 +27,7 @@ def catalogue() -> dict[str, list[str]]:
         "presets": [f"  {name}  {load_preset(name).summary}" for name in preset_names()],
         "data": [
             *(f"  {name} ({origin(opener.__module__)})" for name, opener in corpora().items()),
-            "  or a folder of WORD/CLIP.wav or .flac",
+            "  or a folder of WORD/CLIP.wav (or .flac, .opus, .mp3, ...)",
         ],
     }
 

@@ -18,6 +18,7 @@ from bench.records import RunRecord, append_record, load_record
 from bench.runs import RunFolder
 from bench.score import predict
 from bench.stages import Data, Stage, make_stage
+from bench.threads import TRAINING_THREADS, threads
 from bench.training import forget
 from bench.ui import Ui
 from compressors.chain import Chain, parse
@@ -25,7 +26,7 @@ from models.base import example_input, spec_values
 from models.registry import build, family
 
 # Raised whenever the same configuration would train to another result.
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 
 def check(config: RunConfig) -> Chain:
@@ -73,7 +74,7 @@ def run_chain(
     for stage in stages:
         how = config if stage.chain.trained.parts else base_config(config)
         stage.run.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(stage.run.path / ".lock"):
+        with FileLock(stage.run.path / ".lock"), threads(TRAINING_THREADS):
             found = load_record(stage.run.path)
             record = found or make_stage(stage, stages[0].run, how, data[how], ui)
             forget(stage.run.checkpoint)

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 
 import torch
 
+# Sums over threads round in another order, and differences of one rounding grow with every epoch. So every
+# training has one thread, whatever the machine and ``--jobs``; two at once use two cores better than one
+# training does, and several on more threads than cores slow each other seventyfold (docs/architecture.md).
+TRAINING_THREADS = 1
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:

@@ -21,7 +21,8 @@ TRAINING = (
         "--data",
         default="synthetic",
         show_default=True,
-        help="A folder of WORD/CLIP.wav or .flac, synthetic, speech-commands or speech-commands-v0.02.",
+        help="A folder of WORD/CLIP.wav (or .flac, .opus, .mp3, ...), synthetic, speech-commands or "
+        "speech-commands-v0.02.",
     ),
     click.option(
         "--keyword",

@@ -26,6 +26,11 @@ SPLITS = ("train", "validation", "test")
 VALIDATION_AND_TEST = "validation+test"
 SKIPPED_SHOWN = 5
 CLIP_COLUMNS = ("word", "speaker", "split", "source")
+# What libsndfile reads; files with another name, or none, are known by how they begin (``bench.audio``).
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf"),
+    *(".w64", ".rf64"),
+)
 
 Int16Array = npt.NDArray[np.int16]
 

@@ -1,4 +1,4 @@
-"""A folder of ``<word>/<clip>.wav`` or ``.flac`` as a corpus: decoded once, found again by content."""
+"""A folder of ``<word>/<clip>`` in any audio format as a corpus: decoded once, found again by content."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from filelock import FileLock
 
-from bench.audio import AUDIO_SUFFIXES, AudioError, read_audio, read_clip
-from bench.corpora.base import Corpus, Int16Array, cache_dir, load_corpus, write_corpus
+from bench.audio import AudioError, begins_like_audio, read_audio, read_clip
+from bench.corpora.base import AUDIO_SUFFIXES, Corpus, Int16Array, cache_dir, load_corpus, write_corpus
 from bench.corpora.progress import progress_bar
 from bench.corpora.splits import LIST_FILES, RULE_TEXTS, check_splits, clip_table, list_entries
 from models.errors import CorpusError
 
 NOISE_FOLDER = "_background_noise_"
-LAYOUT = "<word>/<clip>.wav or .flac, one folder a word"
+LAYOUT = "<word>/<clip>.wav (or .flac, .opus, .mp3, ...), one folder a word"
 # Part of every content hash: to be raised when the same files would give other clips or splits.
 FORMAT_VERSION = 1
 MAX_UNREADABLE_SHARE = 0.05
@@ -63,8 +63,9 @@ def folder_corpus(
     """The corpus of a folder; the first call decodes it, later calls open what is in the cache.
 
     Args:
-        path: A folder of ``<word>/<clip>.wav`` or ``.flac``. Other files, and folders whose name starts
-            with ``_`` or ``.``, are ignored, but for ``_background_noise_``.
+        path: A folder of ``<word>/<clip>`` in any format of ``AUDIO_SUFFIXES``, known by name or by how the
+            file begins. Other files, and folders whose name starts with ``_`` or ``.``, are ignored, but for
+            ``_background_noise_``.
         name: The corpus's name; without one, the folder's.
         split: ``speaker``: by ``validation_list.txt`` and ``testing_list.txt``, and by speaker where one
             or both are missing; ``random``: 80/20 over clips, the fifth being validation and test alike,
@@ -149,8 +150,12 @@ def _audio_files(folder: os.DirEntry[str]) -> list[SourceFile]:
     return [
         _source_file(entry, f"{folder.name}/{entry.name}")
         for entry in os.scandir(folder.path)
-        if entry.name.lower().endswith(AUDIO_SUFFIXES) and entry.name[0] != "." and entry.is_file()
+        if entry.name[0] != "." and entry.is_file() and _is_audio(entry)
     ]
+
+
+def _is_audio(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(AUDIO_SUFFIXES) or begins_like_audio(Path(entry.path))
 
 
 def _digest(path: Path) -> str:

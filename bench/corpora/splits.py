@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bench.corpora.base import SPLITS, VALIDATION_AND_TEST, stands_in
+from bench.corpora.base import AUDIO_SUFFIXES, SPLITS, VALIDATION_AND_TEST, stands_in
 from models.errors import CorpusError
 
 SPLIT_RULES = ("speaker", "random")
@@ -140,5 +140,5 @@ def check_splits(clips: pd.DataFrame, name: str) -> None:
 
 
 def _stem(source: str) -> str:
-    head, _, suffix = source.rpartition(".")
-    return head if suffix.lower() in ("wav", "flac") else source
+    head, dot, suffix = source.rpartition(".")
+    return head if dot + suffix.lower() in AUDIO_SUFFIXES else source

@@ -1,6 +1,6 @@
 import itertools
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from bench.runs import RunFolder
 from bench.score import keyword_probability, predict
 from bench.stages import Data
 from bench.statistics.resampling import MEASURES
+from bench.threads import threads
 from bench.training import Epoch, Training
 from bench.ui import Ui
 from compressors.base import Phase
@@ -363,3 +364,14 @@ def test_scores_that_are_no_numbers_make_a_row_without_a_figure(
     ]
     assert np.isnan(rows[0].auc)
     assert np.isnan(rows[0].validation_au_fa_fr)
+
+
+def test_the_number_of_threads_changes_no_number(tmp_path: Path) -> None:
+    how = replace(CONFIG, chain="qat+ad+kd", epochs=2, recipe=replace(RECIPE, batch_size=240))
+    rows = {}
+    for count in (1, 3):
+        with threads(count):
+            rows[count] = [asdict(record) for record in run_chain(how, tmp_path / str(count))]
+    for one, other in zip(rows[1], rows[3], strict=True):
+        changed = {name for name in one if repr(one[name]) != repr(other[name])}
+        assert changed <= {"train_seconds", "latency_ms", "peak_memory_mb"}

@@ -320,7 +320,7 @@ def test_what_cannot_be_a_corpus_is_refused_with_what_to_do(data: Path, tmp_path
         open_folder(tmp_path / "absent")
     (tmp_path / "flat").mkdir()
     write_clip(tmp_path / "flat" / "clip.wav")
-    with pytest.raises(CorpusError, match=r"no audio in .*flat.*<word>/<clip>.wav or .flac"):
+    with pytest.raises(CorpusError, match=r"no audio in .*flat.*<word>/<clip>.wav .or .flac, .opus"):
         open_folder(tmp_path / "flat")
     write_clip(tmp_path / "few" / "yes" / "eb67fcbc_nohash_0.wav")
     with pytest.raises(CorpusError, match=r"validation split of 'few' is empty .1 clips, 1 speakers.*list"):
