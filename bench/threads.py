@@ -12,6 +12,7 @@ import torch
 # training does, and several on more threads than cores slow each other seventyfold (docs/architecture.md).
 TRAINING_THREADS = 1
 
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """That many threads for each operation inside, as many as before after it."""

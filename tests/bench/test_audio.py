@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 import tracemalloc
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.audio import (
     READ_FRAMES,
     SEARCH_SAMPLES,
     AudioError,
+    begins_like_audio,
     fit_clip,
     read_audio,
     read_clip,
@@ -208,6 +210,38 @@ def test_float_files_are_scaled_and_clipped(tmp_path: Path) -> None:
 def test_to_int16_gives_back_every_int16_value() -> None:
     values = np.arange(-32_768, 32_768).astype(np.int16)
     np.testing.assert_array_equal(to_int16(values.astype(np.float32) / np.float32(32_768)), values)
+
+
+@pytest.mark.parametrize("kind", [("OGG", "OPUS"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("name", ["clip", "clip.raw", "clip.wav"])
+def test_compressed_speech_is_read_whole_and_close(tmp_path: Path, kind: tuple[str, str], name: str) -> None:
+    """A chirp survives the coder: as long as it was, in its place, 20 dB above what the coder changed."""
+    time_s = np.arange(24_000) / 16_000
+    chirp = 0.4 * np.sin(2 * np.pi * (200 + 400 * time_s) * time_s)
+    soundfile.write(str(tmp_path / name), chirp, 16_000, format=kind[0], subtype=kind[1])
+    assert begins_like_audio(tmp_path / name)
+    read = read_audio(tmp_path / name)
+    assert len(read) == 24_000
+    middle = slice(2_000, 22_000)  # coders fade in and out
+    changed = read[middle] / 32_768 - chirp[middle]
+    assert 10 * np.log10(np.square(chirp[middle]).mean() / np.square(changed).mean()) > 20
+
+
+@pytest.mark.parametrize("rate_hz", [0, 1, 1_999, 768_001, 2**31 - 1])
+def test_rates_that_no_speech_has_are_refused(tmp_path: Path, rate_hz: int) -> None:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, noise(1_000), 16_000)
+    header = bytearray(path.read_bytes())
+    header[24:28] = struct.pack("<I", rate_hz)
+    path.write_bytes(header)
+    with pytest.raises(AudioError, match=r"rate|Rate"):
+        read_clip(path)
+
+
+@pytest.mark.parametrize("rate_hz", [2_000, 768_000])
+def test_the_least_and_the_greatest_rate_can_be_read(tmp_path: Path, rate_hz: int) -> None:
+    soundfile.write(tmp_path / "clip.wav", noise(2 * rate_hz), rate_hz)
+    assert len(read_audio(tmp_path / "clip.wav")) == 32_000
 
 
 def test_files_that_are_no_audio_are_refused_with_the_reason(tmp_path: Path) -> None:

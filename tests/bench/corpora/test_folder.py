@@ -58,6 +58,7 @@ SPEAKERS = {
 ALL_SPEAKERS = [speaker for speakers in SPEAKERS.values() for speaker in speakers]
 WORDS = ("no", "yes")
 ARABIC = os.environ.get("KWS_BENCH_ARABIC")
+SPEECH = os.environ.get("KWS_BENCH_SPEECH")
 
 
 @pytest.fixture(autouse=True)
@@ -394,19 +395,64 @@ def test_progress_is_shown_on_standard_error_only_when_wanted(
     assert "decoding" in shown.err
 
 
+@pytest.mark.parametrize("name", ["clip", "clip.bin", "clip.OPUS", "clip.mp3.part"])
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "RF64"])
+def test_audio_is_found_by_content_where_its_name_says_nothing(data: Path, container: str, name: str) -> None:
+    samples = samples_of(data / "no" / name)
+    soundfile.write(str(data / "no" / name), samples, 16_000, format=container)
+    (data / "no" / "notes.txt").write_bytes("\ufeffhello".encode("utf-16"))
+    (data / "no" / "picture").write_bytes(b"\xff\xd8\xff\xe0" + bytes(60))
+    (data / "no" / "empty").write_bytes(b"")
+    found = open_folder(data)
+    assert f"no/{name}" in set(found.clips["source"])
+    assert len(found.clips) == len(WORDS) * len(ALL_SPEAKERS) + 1
+    assert found.skipped == ()
+
+
+def test_lists_name_clips_in_the_format_they_had_before(data: Path) -> None:
+    for path in sorted(data.glob("*/*.wav")):
+        samples, rate_hz = soundfile.read(path)
+        soundfile.write(path.with_suffix(".opus"), samples, rate_hz, format="OGG", subtype="OPUS")
+        path.unlink()
+    listed = f"no/{SPEAKERS['train'][0]}_nohash_0"
+    (data / "testing_list.txt").write_text(f"{listed}.wav\n")
+    assert sources(open_folder(data), "test") == [f"{listed}.opus"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SPEECH, reason="KWS_BENCH_SPEECH names no folder")
+def test_a_thousand_real_speakers() -> None:
+    """Opus without lists: the published rule splits 1,833 speakers about 80/10/10, each word among them."""
+    corpus = open_folder(Path(str(SPEECH)))
+    assert corpus.skipped == ()
+    assert corpus.clips["speaker"].nunique() == 1_833
+    assert corpus.clips.groupby("speaker")["split"].nunique().max() == 1
+    assert corpus.words == ["bed", "cat", "down", "happy", "no", "up", "yes"]
+    shares = corpus.clips["split"].value_counts(normalize=True)
+    assert shares["train"] == pytest.approx(0.8, abs=0.02)
+    test = corpus.clips[corpus.clips["split"] == "test"]
+    assert test.groupby("word")["speaker"].nunique().between(120, 125).all()
+    decoded = {row: soundfile.read(Path(str(SPEECH)) / corpus.clips["source"][row]) for row in (0, 9_000)}
+    for row, (samples, rate_hz) in decoded.items():
+        assert rate_hz == 16_000
+        before = (CLIP_SAMPLES - len(samples)) // 2
+        expected = np.pad(samples, (before, CLIP_SAMPLES - len(samples) - before))
+        np.testing.assert_allclose(corpus.waveforms[row] / 32_768, expected, atol=1.1 / 32_768)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not ARABIC, reason="KWS_BENCH_ARABIC names no folder")
 def test_the_real_recordings() -> None:
     root = Path(str(ARABIC))
     corpus = open_folder(root)
-    assert corpus.waveforms.shape == (9_600, CLIP_SAMPLES)
-    assert len(corpus.words) == 40
+    assert corpus.waveforms.shape == (3_840, CLIP_SAMPLES)
+    assert len(corpus.words) == 16
     assert corpus.skipped == ()
     for split, name in (("validation", "validation_list.txt"), ("test", "testing_list.txt")):
         assert sources(corpus, split) == sorted((root / name).read_text().split())
     assert corpus.clips.groupby("speaker")["split"].nunique().max() == 1
     assert corpus.clips["speaker"].nunique() == 24
-    for row in range(0, 9_600, 800):
+    for row in range(0, 3_840, 320):
         samples, _ = soundfile.read(root / corpus.clips["source"].iloc[row], dtype="int16")
         np.testing.assert_array_equal(corpus.waveforms[row], samples)
     frames = sum(soundfile.info(file).frames for file in (root / "_background_noise_").iterdir())
