@@ -37,7 +37,7 @@ from bench.ship.kws_file import _HEAD
 from bench.stages import Data, _train
 from bench.stream.operation import Track, sweep
 from bench.stream.run import StreamConfig, keep_threshold, threshold_of
-from bench.stream.tracks import SPLITS, load_tracks, save_tracks
+from bench.stream.tracks import SPLITS, load_tracks, save_tracks, tracks_of
 from bench.stress.run import _converts
 from bench.threads import threads
 from bench.training import Epoch, Training
@@ -505,6 +505,28 @@ def test_a_run_going_on_from_a_damaged_base_says_so(out: Path, tone_folder: Path
         refused(partial(run_chain, config, there), base / file)
         shutil.rmtree(base)
         assert run_chain(config, there)[-1].status == "ok"
+
+
+def test_a_conversion_of_a_run_that_does_not_say_its_epochs_is_refused(
+    out: Path, tone_folder: Path, tmp_path: Path
+) -> None:
+    there = shutil.copytree(out, tmp_path / "out")
+    (student,), (shipped,) = ((there / "runs").glob(kind) for kind in ("kd-*", "sq+kd-*"))
+    shutil.rmtree(shipped)
+    row = json.loads((student / "row.json").read_text()) | {"epochs": None}
+    (student / "row.json").write_text(json.dumps(row))
+    config = replace(CONFIG, chain="sq+kd:hidden=4", data=str(tone_folder))
+    refused(partial(run_chain, config, there), student / "row.json")
+
+
+def test_kept_tracks_of_other_clips_are_refused(out: Path, tmp_path: Path) -> None:
+    run, said = copy(out, "kd", tmp_path), list[str]()
+    tracks_of(run, None, 12, 2, said.append)
+    _, last = sorted(set(run.glob("tracks-*.npz")) - {run / "tracks-0.npz"})
+    save_tracks(last, {split: track() for split in SPLITS})
+    with pytest.raises(KwsError, match=r"tracks-\w+\.npz is of other clips than the joining before it"):
+        tracks_of(run, None, 12, 2, said.append)
+    assert len(said) == 2
 
 
 @pytest.mark.parametrize(
