@@ -13,7 +13,7 @@ from bench.metrics import Floats, auc
 from bench.score import keyword_probability, predict
 from bench.statistics.paired import paired_difference
 from bench.train import Clips
-from bench.training import Training
+from bench.training import Training, load_state
 from compressors.chain import Chain
 
 MOST_CHECKPOINTS = 10
@@ -48,14 +48,17 @@ def audit_choice(training: Training, chain: Chain, clips: Clips, speakers: npt.N
         chain: Gives the surgery after which a checkpoint is scored.
         clips: Validation and test clips.
         speakers: Who speaks, shape (N,), of all clips.
+
+    Raises:
+        ResultsError: The file of an epoch is damaged.
     """
     if not all(training.keeps(line.epoch) for line in training.history):
         return Choice(math.nan, None)
     labels, by = clips.labels[clips.validation], speakers[clips.validation]
-    chosen = training.scores_of(training.best_epoch.epoch)
+    chosen = _scores_of(training, training.best_epoch.epoch, len(labels))
     found = []
     for line in sorted(training.history, key=lambda epoch: epoch.rank):
-        scores = training.scores_of(line.epoch)
+        scores = _scores_of(training, line.epoch, len(labels))
         difference = paired_difference(labels, chosen, scores, by, draws=AUDIT_DRAWS)
         # An interval of NaN shows nothing, so this is not the same as low <= 0 <= high.
         shown = difference.low > 0 or difference.high < 0
@@ -66,9 +69,20 @@ def audit_choice(training: Training, chain: Chain, clips: Clips, speakers: npt.N
     return Choice(max(found) - min(found), len(found))
 
 
+def _scores_of(training: Training, epoch: int, count: int) -> Floats:
+    """The keyword probabilities of so many validation clips after an epoch."""
+    scores = training.scores_of(epoch)
+    with training.reading_epoch(epoch):
+        if scores.shape != (count,) or not ((scores >= 0) & (scores <= 1)).all():
+            raise ValueError("its scores are not those of the validation clips")
+    return scores
+
+
 def _on_test(training: Training, epoch: int, chain: Chain, clips: Clips) -> float:
     """1 - AUC on test of the model as it was cut after an epoch."""
     model = deepcopy(training.model)
-    model.load_state_dict(training.weights_of(epoch))
-    scores: Floats = keyword_probability(predict(chain.surgery(model), clips.features.clean, clips.test))
+    with training.reading_epoch(epoch):
+        load_state(model, training.weights_of(epoch))
+        cut = chain.surgery(model)
+    scores: Floats = keyword_probability(predict(cut, clips.features.clean, clips.test))
     return 1 - auc(clips.labels[clips.test], scores)

@@ -22,7 +22,9 @@ from bench.threads import TRAINING_THREADS, threads
 from bench.training import forget
 from bench.ui import Ui
 from compressors.chain import Chain, parse
-from models.base import example_input, spec_values
+from models.base import KwsModel, example_input, spec_values
+from models.budget import MOST_TRAINING_BYTES, training_bytes
+from models.errors import ChainError
 from models.registry import build, family
 
 # Raised whenever the same configuration would train to another result.
@@ -37,11 +39,24 @@ def check(config: RunConfig) -> Chain:
     """
     default = family(config.model).default
     chain = parse(config.chain, default)
-    # What only shows in a built model: widths to cut, a kernel longer than a clip.
+    # What only shows in a built model: widths to cut, a kernel longer than a clip, what a step takes.
     with torch.random.fork_rng(devices=[]):
-        student = chain.surgery(chain.prepare(build(chain.student(default))))
+        trained = chain.prepare(build(chain.student(default)))
+        student = chain.surgery(trained)
     predict(student, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
+    if trained.spec != default:
+        _refuse_costly(trained, config)
     return chain
+
+
+def _refuse_costly(student: KwsModel, config: RunConfig) -> None:
+    """Refuses a student that takes more memory than a compressed model can be worth."""
+    needed = training_bytes(student, config.recipe.batch_size, CLIP_FRAMES)
+    if needed > MOST_TRAINING_BYTES:
+        raise ChainError(
+            f"{config.chain}: training the student takes some {needed / 1e9:.1f} GB, more than "
+            f"{MOST_TRAINING_BYTES / 1e9:g} GB; give smaller sizes"
+        )
 
 
 def run_chain(

@@ -6,15 +6,19 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
+from bench.reading import is_number, is_text, read_object, reading
 from models.errors import ResultsError
 
 RESULTS_FILE = "results.csv"
+ROW_FILE = "row.json"
+STATUSES = ("ok", "diverged", "undefined")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,24 +154,43 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def save_record(folder: Path, record: RunRecord) -> None:
     """Keeps a row in its run folder: from then on the run is done."""
-    write_text_atomically(folder / "row.json", json.dumps(asdict(record), indent=1))
+    write_text_atomically(folder / ROW_FILE, json.dumps(asdict(record), indent=1))
 
 
 def load_record(folder: Path) -> RunRecord | None:
     """The row of a run folder; None while the run is not done.
 
     Raises:
-        ResultsError: The row was written by hand or by a newer version.
+        ResultsError: The row is damaged, or was written by hand or by a newer version.
     """
-    path = folder / "row.json"
+    path = folder / ROW_FILE
     if not path.exists():
         return None
-    try:
-        return RunRecord(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ResultsError(
-            f"{path} is no row of this version ({error}); remove its folder to run it again"
-        ) from None
+    with reading(path):
+        values = read_object(path)
+        try:
+            record = RunRecord(**values)
+        except TypeError as error:
+            raise ValueError(f"no row of this version: {error}") from None
+        for column in fields(RunRecord):
+            if not _holds(column, getattr(record, column.name)):
+                raise ValueError(f"{column.name} is no {column.type}")
+        if record.status not in STATUSES:
+            raise ValueError(f"its status is none of {', '.join(STATUSES)}")
+    return record
+
+
+def _holds(column: Field[Any], value: object) -> bool:
+    """Whether a column of a row may hold a value."""
+    kind, _, optional = str(column.type).partition(" | ")
+    if value is None:
+        return bool(optional)
+    if kind == "str":
+        return is_text(value)
+    if kind == "float":
+        return is_number(value)
+    # A seed is any number; everything else that is whole is counted.
+    return type(value) is int and ("seed" in column.name or 0 <= value < 2**63)
 
 
 def append_record(out: Path, record: RunRecord, *, named: bool = False) -> RunRecord:

@@ -15,12 +15,16 @@ import pandas as pd
 import torch
 from torch import nn
 
+from bench.features import CLIP_FRAMES
+from bench.reading import AGAIN, read_object, read_tensors, reading
 from bench.records import file_name, write_atomically, write_text_atomically
+from bench.run_scores import SCORES_FILE
+from bench.score import predict
 from bench.ship import kws_file
-from bench.training import Epoch, save_atomically
+from bench.training import Epoch, load_state, save_atomically
 from compressors.chain import Chain, parse
-from models.base import KwsModel, ModelSpec, spec_values
-from models.errors import ResultsError
+from models.base import N_CLASSES, N_MELS, KwsModel, ModelSpec, example_input, spec_values
+from models.budget import refuse_larger
 from models.integer_kws import IntegerKws
 from models.registry import build, family
 
@@ -43,6 +47,16 @@ class RunFolder:
         return self.path.name
 
     @property
+    def config_file(self) -> Path:
+        """What the model is, and what it was trained with."""
+        return self.path / "config.json"
+
+    @property
+    def weights_file(self) -> Path:
+        """The float weights."""
+        return self.path / "weights.pt"
+
+    @property
     def checkpoint(self) -> Path:
         """Where an unfinished training goes on from; gone once it is done."""
         return self.path / "checkpoint.pt"
@@ -57,7 +71,7 @@ class RunFolder:
     def save_config(self, model: str, chain: Chain, spec: ModelSpec, config: Mapping[str, Any]) -> None:
         """Writes what a stranger needs to build the model again, and what it was trained with."""
         about = {"model": model, "chain": chain.text, "spec": spec_values(spec), "run": dict(config)}
-        write_text_atomically(self.path / "config.json", json.dumps(about, indent=1, default=asdict))
+        write_text_atomically(self.config_file, json.dumps(about, indent=1, default=asdict))
 
     def save_history(self, history: Sequence[Epoch]) -> None:
         """Writes one line an epoch."""
@@ -71,7 +85,7 @@ class RunFolder:
         that torch only reads by running code from the file, so it is kept for its bytes, and the model is
         made again from the float weights.
         """
-        save_atomically(model.state_dict(), self.path / "weights.pt")
+        save_atomically(model.state_dict(), self.weights_file)
         if isinstance(shipped, IntegerKws):
             kws_file.save(shipped.integer, self.path / KWS_FILE)
         elif shipped is not model:
@@ -81,40 +95,76 @@ class RunFolder:
         """Writes keyword probability, label and speaker of every clip, by split, in the corpus's order."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **dict(scores))
-        write_atomically(self.path / "scores.npz", buffer.getvalue())
+        write_atomically(self.path / SCORES_FILE, buffer.getvalue())
+
+    def config(self) -> dict[str, Any]:
+        """What ``save_config`` wrote.
+
+        Raises:
+            ResultsError: The file is missing or damaged.
+        """
+        with reading(self.config_file):
+            return read_object(self.config_file)
 
     def load_model(self) -> nn.Module:
         """The model as it ships, in evaluation mode.
 
         Raises:
-            ResultsError: The folder holds no complete run.
+            KwsError: The folder holds no complete run, or its files are damaged.
         """
         if (self.path / KWS_FILE).exists():
-            return IntegerKws(kws_file.load(self.path / KWS_FILE)).eval()
+            return load_integer(self.path / KWS_FILE)
         model, chain = self.load_float_model()
-        return chain.convert(model).eval()
+        with reading(self.weights_file):
+            shipped = chain.convert(model).eval()
+            refuse_strange(shipped)
+        return shipped
 
     def load_float_model(self) -> tuple[KwsModel, Chain]:
         """The model before its conversion, in evaluation mode, and the chain; not for one of integers.
 
         Raises:
-            ResultsError: The folder holds no complete run.
+            ResultsError: The folder holds no complete run, or its files are damaged.
         """
-        try:
-            about = json.loads((self.path / "config.json").read_text())
-            weights = torch.load(self.path / "weights.pt", weights_only=True)
-        except FileNotFoundError as error:
-            raise ResultsError(
-                f"{self.path} holds no complete run: {Path(error.filename).name} is missing"
-            ) from None
-        spec = read_spec(about["model"], about["spec"])
-        with torch.random.fork_rng(devices=[]):
-            model: KwsModel = build(spec)
-        model.load_state_dict(weights)
-        return model.eval(), parse(about["chain"], family(about["model"]).default)
+        about = self.config()
+        with reading(self.config_file, f"{AGAIN}, or give the --plugin that it was made with"):
+            default = family(about["model"]).default
+            spec = read_spec(about["model"], about["spec"])
+            refuse_larger(spec, default)
+            chain = parse(about["chain"], default)
+            with torch.random.fork_rng(devices=[]):
+                model: KwsModel = build(spec)
+            refuse_strange(model)
+        with reading(self.weights_file):
+            load_state(model, read_tensors(self.weights_file))
+        return model.eval(), chain
+
+
+def load_integer(path: Path) -> IntegerKws:
+    """The model of a ``.kws`` file, in evaluation mode.
+
+    Raises:
+        KwsError: It cannot be read, or is no model of a clip.
+    """
+    model = IntegerKws(kws_file.load(path))
+    with reading(path):
+        refuse_strange(model)
+    return model.eval()
 
 
 def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:
     """A specification from the plain values that ``spec_values`` gave; JSON has made tuples lists."""
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return type(family(model).default)(**plain)
+
+
+def refuse_strange(model: nn.Module) -> None:
+    """Refuses a model that does not tell the keyword from the rest in a clip; use it inside ``reading``."""
+    mels = getattr(getattr(model, "spec", None), "n_mels", N_MELS)
+    if mels != N_MELS:
+        raise ValueError(f"a model of {mels} mel bands, and features have {N_MELS}")
+    logits = predict(model, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
+    if logits.shape != (1, N_CLASSES):
+        raise ValueError(f"a model of {logits.shape[-1]} classes, and there are {N_CLASSES}")
+    if not logits.isfinite().all():
+        raise ValueError("the model's outputs are no numbers")

@@ -18,14 +18,16 @@ from bench.corpora.base import Corpus
 from bench.features import features_of, to_float
 from bench.measure import peak_memory_mb
 from bench.measured import cost_columns, quality_columns, ratio_columns
-from bench.records import RunRecord, load_record, save_record
+from bench.reading import AGAIN
+from bench.records import ROW_FILE, RunRecord, load_record, save_record
 from bench.runs import RunFolder
 from bench.teacher import Teacher
 from bench.train import Clips, DivergedError, train
-from bench.training import Training
+from bench.training import Training, going_on
 from bench.ui import Ui
 from compressors.chain import Chain
 from models.base import KwsModel
+from models.errors import ResultsError
 from models.integer_kws import IntegerKws
 from models.registry import build, family
 
@@ -127,7 +129,10 @@ def _float_model(
         model = stage.source.load_model()
         assert isinstance(model, KwsModel)
         row = load_record(stage.source.path)
-        assert row is not None
+        if row is None or row.epochs is None:
+            raise ResultsError(
+                f"{stage.source.path / ROW_FILE} does not say how long it was trained; {AGAIN}"
+            )
         names = ("epochs", "best_epoch", "epochs_to_target", "train_seconds", *Choice._fields)
         before = {name: getattr(row, name) for name in names}
         model = chain.calibrate(model, data.calibration())
@@ -173,6 +178,10 @@ def _train(
     """Trains a prepared model under the terms of a chain, from the run's checkpoint where there is one."""
     teacher = _teacher(base, config, data) if chain.needs_teacher() else None
     training = Training.start(model, config.recipe, run.checkpoint)
+    if training.history:
+        with going_on(run.checkpoint):  # what it says of units to keep shows when they are cut out
+            for weights in (training.model, training.best_model):
+                chain.surgery(weights)
     ui.started(chain.label, config.max_epochs, len(training.history))
     train(
         training,

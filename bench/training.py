@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import math
 import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Self
 
 import torch
@@ -16,9 +17,9 @@ from torch import Tensor, nn
 
 from bench.config import Recipe
 from bench.metrics import Floats
+from bench.reading import read_tensors, reading
 from bench.records import write_atomically
 from models.base import KwsModel, clone_state
-from models.errors import ResultsError
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,27 @@ class Training:
         """
         training = cls(model, recipe, _optimizer(model, recipe), checkpoint)
         if checkpoint.exists():
-            try:
-                state = torch.load(checkpoint, weights_only=True)
-                model.load_state_dict(state["model"])
-                training.optimizer.load_state_dict(state["optimizer"])
-                training.history = [Epoch(**epoch) for epoch in state["history"]]
-                training.best = state["best"]
-            except (UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                raise ResultsError(
-                    f"{checkpoint} cannot be gone on from ({reason[:100]}); remove it to train anew"
-                ) from None
+            with going_on(checkpoint):
+                training._go_on(read_tensors(checkpoint))
         return training
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        """Takes over what ``add`` wrote; raises errors of any kind where that is something else."""
+        self.history = [_epoch(line, number) for number, line in enumerate(state["history"], start=1)]
+        if not self.history:
+            raise ValueError("it is of no epoch")
+        self.best = state["best"]
+        load_state(deepcopy(self.model), self.best)
+        load_state(self.model, state["model"])
+        # Of the optimizer only what it has learnt; how it steps is the recipe's.
+        parameters = list(self.model.parameters())
+        moments = {number: dict(kept) for number, kept in state["optimizer"]["state"].items()}
+        for number, kept in moments.items():
+            likes = {"step": torch.zeros(()), "exp_avg": parameters[number], "exp_avg_sq": parameters[number]}
+            if not all(_alike(kept[name], like) for name, like in likes.items()):
+                raise ValueError("its optimizer is of another model")
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
     def add(self, epoch: Epoch, scores: Floats) -> None:
         """Takes note of an epoch and writes the checkpoint, as a whole or not at all.
@@ -132,14 +142,29 @@ class Training:
         return self._epoch_file(epoch).exists()
 
     def weights_of(self, epoch: int) -> dict[str, Tensor]:
-        """The weights after an epoch, counted from 1."""
-        weights: dict[str, Tensor] = torch.load(self._epoch_file(epoch), weights_only=True)["weights"]
+        """The weights after an epoch, counted from 1.
+
+        Raises:
+            ResultsError: The file that keeps them is damaged.
+        """
+        with self.reading_epoch(epoch):
+            weights: dict[str, Tensor] = read_tensors(self._epoch_file(epoch))["weights"]
         return weights
 
     def scores_of(self, epoch: int) -> Floats:
-        """The keyword probabilities of the validation clips after an epoch, shape (n,)."""
-        scores: Floats = torch.load(self._epoch_file(epoch), weights_only=True)["scores"].numpy()
+        """The keyword probabilities of the validation clips after an epoch, shape (n,).
+
+        Raises:
+            ResultsError: The file that keeps them is damaged.
+        """
+        with self.reading_epoch(epoch):
+            scores: Floats = read_tensors(self._epoch_file(epoch))["scores"].numpy()
         return scores
+
+    def reading_epoch(self, epoch: int) -> AbstractContextManager[None]:
+        """For what is done with the weights and scores of an epoch, which may be damaged."""
+        advice = "remove it, and the choice of the epoch is left out of the row"
+        return reading(self._epoch_file(epoch), advice)
 
     def _epoch_file(self, epoch: int) -> Path:
         return epochs_folder(self.checkpoint) / f"{epoch:04}.pt"
@@ -154,6 +179,38 @@ def forget(checkpoint: Path) -> None:
     """Removes what a training that is done leaves: the checkpoint, and the epochs' weights."""
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(epochs_folder(checkpoint), ignore_errors=True)
+
+
+def _epoch(values: Mapping[str, Any], number: int) -> Epoch:
+    """A line of the history as a checkpoint keeps it."""
+    line = Epoch(**values)
+    kinds = [type(value) for value in (line.epoch, line.loss, line.seconds, *line.rank)]
+    if line.epoch != number or kinds != [int] + [float] * 4:
+        raise ValueError(f"line {number} of its history is none")
+    return line
+
+
+def going_on(checkpoint: Path) -> AbstractContextManager[None]:
+    """For what is done with a checkpoint, which may be damaged."""
+    return reading(checkpoint, "remove it to train anew", cannot="be gone on from")
+
+
+def load_state(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Takes over weights that were read from a file.
+
+    Raises:
+        ValueError: They are not finite numbers of the shapes and kinds of the model's; errors of other kinds
+            where they are no weights at all.
+    """
+    for name, own in model.state_dict().items():
+        if name not in weights or not _alike(weights[name], own):
+            raise ValueError(f"it holds no {name} of this model, or one with what is no number")
+    model.load_state_dict(weights)
+
+
+def _alike(found: Tensor, own: Tensor) -> bool:
+    """Whether a tensor from a file can stand in the place of another."""
+    return found.shape == own.shape and found.dtype == own.dtype and bool(found.isfinite().all())
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from compressors.base import Compressor, Phase, TrainStep
 from compressors.registry import read
 from models.base import KwsModel, ModelSpec, count_params
+from models.budget import refuse_larger
 from models.errors import ChainError, ModelError
 
 
@@ -150,6 +151,7 @@ def parse(text: str, base: ModelSpec) -> Chain:
     )
     try:
         student = chain.student(base)
+        refuse_larger(student, base)
     except ModelError as error:
         raise ChainError(f"{text}: {error}") from None
     chain.check(base, student)

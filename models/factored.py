@@ -90,7 +90,9 @@ class FactoredGru(nn.Module):
         self.hidden_size, self.num_layers, self.dropout = hidden_size, num_layers, dropout
         self.input = nn.ModuleList(_matrix(width, gates, input_rank, sparsity) for width in widths)
         self.recurrent = nn.ModuleList(_matrix(hidden_size, gates, recurrent_rank, sparsity) for _ in widths)
-        self.load_whole(nn.GRU(input_size, hidden_size, num_layers).state_dict())
+        # On the meta device, where only sizes are asked for, there is nothing to fill.
+        if not any(parameter.is_meta for parameter in self.parameters()):
+            self.load_whole(nn.GRU(input_size, hidden_size, num_layers).state_dict())
 
     def load_whole(self, weights: Mapping[str, Tensor]) -> None:
         """Takes the weights of an ``nn.GRU`` of this size, cut to the ranks by a truncated SVD."""

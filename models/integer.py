@@ -158,12 +158,14 @@ class IntegerModel:
         bias = np.zeros(len(scale)) if tensor.bias is None else tensor.bias.astype(np.float64)
         if not np.isfinite(bias).all():
             raise ModelError(f"{name}: a bias is no number")
-        whole = np.rint(bias / (scale * step_in)).astype(np.int64)
+        units = np.rint(bias / (scale * step_in))
         if name == "conv":
-            whole = whole - INPUT_FORMAT[self.spec.activations][1] * weight.sum(1)
+            units = units - INPUT_FORMAT[self.spec.activations][1] * weight.sum(1)
         reach = np.abs(weight).sum(1) << (15 if name == "classifier" else self.spec.activations - 1)
-        if (reach + np.abs(whole)).max() > LIMIT:
+        # In doubles: a bias of a damaged file can be beyond 64 bits.
+        if (reach + np.abs(units)).max() > LIMIT:
             raise ModelError(f"{name}: a sum would not fit in 32 bits; fewer activation bits would")
+        whole = units.astype(np.int64)
         return Layer(weight, whole, *multiplier_of(scale * (step_in / step_out)))
 
     def steps(self, name: str) -> tuple[float, float]:

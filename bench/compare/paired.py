@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from bench.compare.report import Sheet
 from bench.compare.tables import IDENTITY, known, measure_named
 from bench.records import load_results
+from bench.run_scores import Scores, read_scores
 from bench.statistics.paired import (
     NOTHING_SHOWN,
     PairedScores,
@@ -28,49 +28,12 @@ from bench.statistics.resampling import MEASURES
 from models.errors import ResultsError
 
 ALL = "all"
-NEEDED = ("test", "test_labels", "test_speakers")
 # What two runs must share for their scores to be of the same clips.
 SAME = ("corpus_hash", "split")
 COLUMNS = [
     *("a", "b", "measure", "a_mean", "b_mean", "difference", "low", "high", "p_value", "p_corrected"),
     *("verdict", "keywords", "runs", "clips", "keyword_clips", "speakers", "reason"),
 ]
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What a run says about the test clips.
-
-    Attributes:
-        labels: 1 for the keyword, shape (N,).
-        scores: Probability of the keyword, shape (N,).
-        speakers: Shape (N,).
-    """
-
-    labels: npt.NDArray[np.float64]
-    scores: npt.NDArray[np.float64]
-    speakers: npt.NDArray[np.str_]
-
-
-def read_scores(folder: Path) -> Scores:
-    """The test scores of a run folder.
-
-    Raises:
-        ResultsError: There are none, or they come from a version that did not keep the speakers.
-    """
-    path = folder / "scores.npz"
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            missing = [name for name in NEEDED if name not in kept.files]
-            if not missing:
-                return Scores(*(kept[name] for name in ("test_labels", "test", "test_speakers")))
-    except FileNotFoundError:
-        raise ResultsError(f"no scores at {path}; --test needs the run folders beside the table") from None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path} cannot be read: {error}") from None
-    raise ResultsError(
-        f"{path} holds no {missing[0]}: an older version wrote it; remove {folder} and run it again"
-    )
 
 
 def compare_labels(
@@ -103,7 +66,8 @@ def compare_labels(
     _refuse_other_clips(runs)
     folder = path.parent / "runs"
     scores = {
-        label: [read_scores(folder / str(row["run_id"])) for row in found] for label, found in runs.items()
+        label: [read_scores(folder / str(row["run_id"]), speakers=True) for row in found]
+        for label, found in runs.items()
     }
     lines = [_pair(a, b, runs, scores, measure) for a, b in combinations(runs, 2)]
     corrected = holm([line["p_value"] for line in lines])
@@ -179,9 +143,12 @@ def _matched(
     sets: dict[str, PairedScores] = {}
     for run in both:
         word, one, other = run[0], made[a][run], made[b][run]
-        first = sets.setdefault(word, PairedScores(one.labels, [], one.speakers))
+        first = sets.setdefault(word, PairedScores(one.labels, [], one.known_speakers))
         for each in (one, other):
-            same = (np.array_equal(each.labels, first.labels), np.array_equal(each.speakers, first.speakers))
+            same = (
+                np.array_equal(each.labels, first.labels),
+                np.array_equal(each.known_speakers, first.speakers),
+            )
             if not all(same):
                 raise ResultsError(f"{a} and {b} are not of the same clips: their scores do not line up")
         sets[word] = replace(first, pairs=[*first.pairs, (one.scores, other.scores)])
@@ -217,7 +184,7 @@ def _pair(
         "runs": len(shared),
         "clips": len(scores[a][0].labels),
         "keyword_clips": int(scores[a][0].labels.sum()),
-        "speakers": len(np.unique(scores[a][0].speakers)),
+        "speakers": len(np.unique(scores[a][0].known_speakers)),
         "reason": found.reason or (f"on the {len(shared)} runs that both have" if fewer else ""),
     }
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +16,10 @@ from scipy.special import ndtr, ndtri
 from bench.figures.axes import line_styles
 from bench.figures.files import NothingToDrawError
 from bench.metrics import Floats, eer
+from bench.run_scores import NoScoresError, Scores, read_scores
 from bench.statistics.intervals import DRAWS, interval_of
 from bench.statistics.resampling import draw_speakers, sort_clips
+from models.errors import ResultsError
 
 DET = "det"
 SEED = 0
@@ -30,33 +29,6 @@ TICKS_PCT = (0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99, 
 NOTE_CHARACTERS = 90
 # False-alarm rates that the table has columns of.
 STATED_RATES = (0.001, 0.01)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The test clips of one run.
-
-    Attributes:
-        labels: 1 for the keyword, shape (N,).
-        scores: Higher for the keyword, shape (N,).
-        speakers: Of the clips, shape (N,); None for a run of an older version, which kept none.
-    """
-
-    labels: Floats
-    scores: Floats
-    speakers: npt.NDArray[np.str_] | None
-
-
-def load_scores(run: Path) -> Scores | None:
-    """What a run folder kept of its test clips; None where that cannot be read or lacks a class."""
-    try:
-        # Read first: of a damaged file NumPy leaves the handle open.
-        with np.load(io.BytesIO((run / "scores.npz").read_bytes()), allow_pickle=False) as kept:
-            labels, scores = kept["test_labels"], kept["test"]
-            speakers = kept["test_speakers"].astype(str) if "test_speakers" in kept else None
-    except (OSError, BadZipFile, ValueError, KeyError, EOFError):
-        return None
-    return Scores(labels, scores, speakers) if 0 < labels.sum() < len(labels) else None
 
 
 def miss_rates(
@@ -168,7 +140,7 @@ def _by_label(table: pd.DataFrame, runs: Path | None) -> tuple[dict[str, list[Sc
     if runs is None or "run_id" not in table:
         raise NothingToDrawError("the table names no runs whose clip scores could be read")
     done = table[table["status"] == "ok"] if "status" in table else table
-    kept = [(str(row.label), load_scores(runs / str(row.run_id))) for row in done.itertuples()]
+    kept = [(str(row.label), _scores_of(runs / str(row.run_id))) for row in done.itertuples()]
     found: dict[str, list[Scores]] = {}
     for label, scores in kept:
         if scores is not None:
@@ -176,6 +148,20 @@ def _by_label(table: pd.DataFrame, runs: Path | None) -> tuple[dict[str, list[Sc
     if not found:
         raise NothingToDrawError(f"no scores of the table's runs in {runs}/<run id>/scores.npz")
     return found, list(dict.fromkeys(label for label, _ in kept if label not in found))
+
+
+def _scores_of(run: Path) -> Scores | None:
+    """The test clips of a run; None where it kept none.
+
+    Raises:
+        NothingToDrawError: They are damaged: a figure without them would look whole.
+    """
+    try:
+        return read_scores(run)
+    except NoScoresError:
+        return None
+    except ResultsError as error:
+        raise NothingToDrawError(str(error)) from None
 
 
 def _deviate(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from bench.runs import KWS_FILE
+from bench.open_run import folder_at, open_run
+from bench.reading import is_text
+from bench.runs import KWS_FILE, RunFolder
 from bench.ship import kws_file
 from models.base import KwsModel
 from models.errors import ResultsError
@@ -26,9 +27,7 @@ def find_artifact(path: Path) -> Path:
     """
     if path.suffix == ".kws" and not path.is_dir():
         return path
-    if not path.exists():
-        raise ResultsError(f"no run at {path}: give a folder such as results/runs/<run id>, or a file in it")
-    folder = path if path.is_dir() else path.absolute().parent
+    folder = folder_at(path).path
     if (folder / KWS_FILE).exists():
         return folder / KWS_FILE
     raise ResultsError(
@@ -39,9 +38,11 @@ def find_artifact(path: Path) -> Path:
 
 def _advice(folder: Path) -> str:
     try:
-        about = json.loads((folder / "config.json").read_text())
-        chain, model = str(about["chain"]), str(about["model"])
-    except (OSError, ValueError, KeyError, TypeError):
+        about = RunFolder(folder).config()
+    except ResultsError:
+        about = {}
+    chain, model = about.get("chain"), about.get("model")
+    if not is_text(chain) or not is_text(model):
         return "such as sq+ad+kd or qat+ad+kd; give the folder of such a run"
     if model != "crnn":
         return f"and this one's model, {model}, has no form in integers; crnn has"
@@ -89,8 +90,6 @@ def _ends_in_float(path: Path) -> bool:
 
 def _write_float_onnx(path: Path, out: Path | None) -> list[Path]:
     """A run without an integer model: float weights, or those of ``dq`` rounded to int8."""
-    from bench.stream.run import open_run
-
     run, _ = open_run(path)
     model, chain = run.load_float_model()
     folder = out or run.path / EXPORT_FOLDER / "onnx"

@@ -20,6 +20,8 @@ from models.integer import IntegerModel, IntegerSpec, Quantized, has_bias
 
 MAGIC = b"KWS\x1a"
 VERSION = 1
+# As in models/base.py, which imports torch: what features have, and the keyword or not.
+N_MELS, N_CLASSES = 40, 2
 # magic, version, activation bits, bytes of the file, then the sizes, then one step of the convolution.
 _HEAD = struct.Struct("<4sBBI HBBBBHHBBB e")
 _CRC = struct.Struct("<I")
@@ -138,6 +140,11 @@ def from_bytes(data: bytes, name: str = "the file") -> IntegerModel:
     usable = np.isfinite(conv_scale) and conv_scale > 0
     if min(plain) < 1 or k0 > n_mels or activations not in (8, 16) or not usable:
         raise FileError(f"{name}: its header describes no model; write it anew")
+    if (n_mels, n_classes) != (N_MELS, N_CLASSES):
+        raise FileError(
+            f"{name}: its header says {n_mels} mel bands and {n_classes} classes, and a keyword spotter has "
+            f"{N_MELS} and {N_CLASSES}; write it anew"
+        )
     try:
         model = IntegerModel(spec, np.float16(conv_scale), _tensors(data, spec))
         _ = model.layers

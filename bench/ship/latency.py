@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from bench.features import CLIP_FRAMES
-from bench.runs import KWS_FILE, RunFolder
-from bench.ship import kws_file
+from bench.runs import KWS_FILE, RunFolder, load_integer
 from bench.ship.c_host import compile_host
 from bench.ship.onnx_export import to_bytes
 from bench.ship.onnx_run import OnnxSpotter
@@ -99,7 +98,7 @@ def subject_of(run: RunFolder) -> Subject:
         KwsError: There is no complete run, or its model is no ``crnn``.
     """
     if (run.path / KWS_FILE).exists():
-        integer = kws_file.load(run.path / KWS_FILE)
+        integer = load_integer(run.path / KWS_FILE).integer
         weights = of_integer(integer)
         return Subject(to_float(weights), weights, integer, None)
     model, chain = run.load_float_model()

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.corpora.base import Corpus, Int16Array
-from bench.runs import RunFolder
-from bench.ship import kws_file
+from bench.open_run import corpus_of
+from bench.runs import RunFolder, load_integer
 from bench.ship.export import find_artifact
 from bench.ship.extras import extra
 from bench.ship.mcu import McuReport, measure
 from bench.ship.mcu_build import CPUS, OPTIMIZATION, compiler_version
-from bench.stream.joined_run import corpus_of
 from models.errors import ResultsError
 
 
@@ -56,7 +55,7 @@ def run_mcu(
         extra(module, "mcu")
     artifact = find_artifact(path).absolute()
     run = RunFolder(artifact.parent)
-    if not (run.path / "config.json").exists():
+    if not run.config_file.exists():
         raise ResultsError(
             f"{artifact} lies in no run folder, so there are no clips to run; give a run folder"
         )
@@ -65,7 +64,7 @@ def run_mcu(
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        report = measure(kws_file.load(artifact), CPUS[config.cpu], clips, folder)
+        report = measure(load_integer(artifact).integer, CPUS[config.cpu], clips, folder)
     say(f"{run.run_id} on {config.cpu} ({report.cpu.note})")
     for line in table(report, config):
         say(line)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from itertools import chain
 from pathlib import Path
 
-from bench.corpora import open_corpus
 from bench.corpora.base import Corpus
-from bench.records import load_record
-from bench.runs import RunFolder
+from bench.open_run import corpus_of, open_run
 from bench.stream.detection import (
     Frame,
     Hysteresis,
@@ -28,12 +25,10 @@ from bench.stream.run import (
     draw,
     keep_threshold,
     listen,
-    open_run,
     summary_line,
 )
 from bench.stream.spotter import StreamingSpotter
 from bench.threads import threads
-from models.errors import ResultsError
 
 
 def stream_test(
@@ -93,23 +88,6 @@ def draw_three_parts(
         parts=("speech", "keyword", "speech"),
     )
     draw(picture, out, "speech-keyword-speech", say)
-
-
-def corpus_of(run: RunFolder, data: str | None) -> tuple[Corpus, str]:
-    """The corpus and the keyword that a run was trained on.
-
-    Raises:
-        ResultsError: The corpus there now holds other clips, so its test speakers may have been trained on.
-    """
-    about = json.loads((run.path / "config.json").read_text())["run"]
-    corpus = open_corpus(data or about["data"], about["keyword"], split=about.get("split", "speaker"))
-    record = load_record(run.path)
-    if record is not None and record.corpus_hash != corpus.hash:
-        raise ResultsError(
-            f"{data or about['data']} does not hold the clips and splits that {run.run_id} was trained on; "
-            "give the same corpus with --data"
-        )
-    return corpus, str(about["keyword"])
 
 
 def describe(result: StreamScore) -> str:

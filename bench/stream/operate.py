@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from bench.open_run import run_at
 from bench.records import RunRecord, write_text_atomically
 from bench.report import plain_table
 from bench.stream.operate_plot import Line, audio_behind, draw_curves, draw_delays
 from bench.stream.operation import Sweep, choose, delays_ms, resolves, sweep
 from bench.stream.rates import Floats
 from bench.stream.run import Say
-from bench.stream.tracks import run_at, tracks_of
+from bench.stream.tracks import tracks_of
 from models.errors import ResultsError
 
 POINTS_FILE, CURVES_FILE = "operating_points.csv", "operating_curves.csv"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -11,12 +10,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from torch import nn
-
 from bench.audio import AudioError, stream_audio
 from bench.corpora.base import SAMPLE_RATE_HZ, Int16Array
+from bench.open_run import open_run
+from bench.reading import is_number, read_object, reading
 from bench.records import write_text_atomically
+from bench.run_scores import NoScoresError, read_scores
 from bench.runs import RunFolder
 from bench.stream.detection import (
     CLIP_FAR,
@@ -77,22 +76,6 @@ class Heard:
     def real_time_factor(self) -> float:
         """Computing time over audio time; below 1 keeps up with a live stream."""
         return self.busy_s / self.duration_s if self.duration_s else 0.0
-
-
-def open_run(path: Path) -> tuple[RunFolder, nn.Module]:
-    """A run and its model as it ships, from the run folder or any file in it.
-
-    Raises:
-        ResultsError: There is no complete run, or its files are damaged.
-    """
-    if not path.exists():
-        raise ResultsError(f"no run at {path}: give a folder such as results/runs/<run id>, or a file in it")
-    run = RunFolder(path if path.is_dir() else path.absolute().parent)
-    try:
-        return run, run.load_model()
-    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ResultsError(f"{run.path} cannot be loaded ({reason[:100]}); make the run again") from None
 
 
 def listen(
@@ -195,13 +178,12 @@ def threshold_of(run: RunFolder, config: StreamConfig) -> tuple[float, str]:
     if kept is not None:
         return kept, "chosen on a joined stream of the validation speakers"
     better = "`bench stream RUN test` chooses one for streams"
-    path = run.path / "scores.npz"
-    if path.exists():
-        with np.load(path) as scores:
-            if "validation_labels" in scores:
-                chosen = clip_threshold(scores["validation_labels"], scores["validation"])
-                return chosen, f"{CLIP_FAR:.1%} false alarms on single validation clips; {better}"
-    return 0.5, f"the run kept no labels to choose it by; {better}"
+    try:
+        scores = read_scores(run.path, "validation")
+    except NoScoresError:
+        return 0.5, f"the run kept no labels to choose it by; {better}"
+    chosen = clip_threshold(scores.labels, scores.scores)
+    return chosen, f"{CLIP_FAR:.1%} false alarms on single validation clips; {better}"
 
 
 def kept_thresholds(run: RunFolder) -> dict[str, float]:
@@ -211,13 +193,13 @@ def kept_thresholds(run: RunFolder) -> dict[str, float]:
         ResultsError: The file that keeps them is damaged.
     """
     path = run.path / THRESHOLDS_FILE
-    try:
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        return {str(buffer): float(threshold) for buffer, threshold in kept.items()}
-    except (ValueError, TypeError, AttributeError):
-        raise ResultsError(
-            f"{path} is damaged; remove it, and `bench stream RUN test` makes it anew"
-        ) from None
+    if not path.exists():
+        return {}
+    with reading(path, "remove it, and `bench stream RUN test` makes it anew"):
+        kept = read_object(path)
+        if not all(is_number(threshold) and 0 < threshold <= 1 for threshold in kept.values()):
+            raise ValueError("a threshold that no probability reaches")
+    return {buffer: float(threshold) for buffer, threshold in kept.items()}
 
 
 def keep_threshold(run: RunFolder, max_buffer_len: int, threshold: float) -> None:

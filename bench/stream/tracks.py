@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
+import numpy.typing as npt
 
 from bench.config import content_hash
 from bench.corpora.base import SAMPLE_RATE_HZ, Corpus
-from bench.records import RunRecord, load_record, write_atomically
+from bench.open_run import corpus_of, open_run, run_at
+from bench.reading import read_arrays, reading
+from bench.records import RunRecord, write_atomically
 from bench.runs import RunFolder
 from bench.stream.joined import joined_stream, render, spoken_samples
-from bench.stream.joined_run import corpus_of
 from bench.stream.operation import Track
-from bench.stream.run import Say, open_run
+from bench.stream.run import Say
 from bench.stream.spotter import StreamingSpotter
 from bench.threads import threads
 from models.errors import ResultsError
@@ -31,23 +33,6 @@ TRACKS_VERSION = 1
 SPLITS = ("validation", "test")
 
 Tracks = dict[str, list[Track]]
-
-
-def run_at(path: Path) -> tuple[RunFolder, RunRecord]:
-    """A finished run and its row, from the run folder or any file in it.
-
-    Raises:
-        ResultsError: There is none, or it did not end well.
-    """
-    if not path.exists():
-        raise ResultsError(f"no run at {path}: give a folder such as results/runs/<run id>, or a file in it")
-    run = RunFolder(path if path.is_dir() else path.absolute().parent)
-    record = load_record(run.path)
-    if record is None:
-        raise ResultsError(f"{run.path} holds no complete run: row.json is missing")
-    if record.status != "ok":
-        raise ResultsError(f"{run.path} did not end well: {record.status}, {record.reason}")
-    return run, record
 
 
 def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, say: Say) -> Tracks:
@@ -78,22 +63,23 @@ def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, 
         kept = run.path / f"tracks-{_hash(run, record, max_buffer_len, seed)}.npz"
         parts = load_tracks(kept)
         if parts is None:
+            heard = opened()
             say(f"{record.label} ({run.run_id}): listening to joining {seed + 1} of {joinings}")
-            parts = {split: listen_to(*opened(), split, seed) for split in SPLITS}
+            parts = {split: listen_to(*heard, split, seed) for split in SPLITS}
             # A run folder that cannot be written to is left as it is.
             with suppress(PermissionError):
                 save_tracks(kept, parts)
         for split in SPLITS:
             tracks[split].append(parts[split])
+            if set(parts[split].clips) != set(tracks[split][0].clips):
+                raise ResultsError(f"{kept} is of other clips than the joining before it; remove both")
     return tracks
 
 
 def _hash(run: RunFolder, record: RunRecord, max_buffer_len: int, seed: int) -> str:
     """Of all that determines a joining's tracks; a chain says how the weights are converted."""
-    try:
-        weights = hashlib.sha256((run.path / "weights.pt").read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise ResultsError(f"{run.path} holds no complete run: weights.pt is missing") from None
+    with reading(run.weights_file):
+        weights = hashlib.sha256(run.weights_file.read_bytes()).hexdigest()
     about = (record.model, record.chain, record.corpus_hash, record.keyword, max_buffer_len, seed)
     return content_hash([TRACKS_VERSION, weights, *about])
 
@@ -135,15 +121,16 @@ def save_tracks(path: Path, tracks: dict[str, Track]) -> None:
 def load_tracks(path: Path) -> dict[str, Track] | None:
     """The tracks of one joining; None where there are none that can be read: they are made again."""
     try:
-        # Read first: of a damaged file NumPy leaves the handle open.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+        with reading(path):
+            kept = read_arrays(path)
             return {split: _track(kept, split) for split in SPLITS}
-    except (FileNotFoundError, BadZipFile, ValueError, KeyError, EOFError):
+    except ResultsError:
         return None
 
 
-def _track(kept: NpzFile, split: str) -> Track:
-    return Track(
+def _track(kept: Mapping[str, npt.NDArray[Any]], split: str) -> Track:
+    """A split's track; an error of any kind where the arrays are none."""
+    track = Track(
         time_s=kept[f"{split}_time_s"],
         probability=kept[f"{split}_probability"],
         start_s=kept[f"{split}_start_s"],
@@ -153,3 +140,13 @@ def _track(kept: NpzFile, split: str) -> Track:
         speakers=kept[f"{split}_speakers"],
         duration_s=float(kept[f"{split}_duration_s"]),
     )
+    of_clips = (track.start_s, track.end_s, track.spoken_s, track.clips, track.speakers)
+    for columns in ((track.time_s, track.probability), of_clips):
+        if {column.shape for column in columns} != {(len(columns[0]),)} or not len(columns[0]):
+            raise ValueError("columns that are not equally long")
+    numbers = (track.time_s, track.probability, *of_clips[:3], np.array(track.duration_s))
+    if not all(column.dtype == np.float64 and np.isfinite(column).all() for column in numbers):
+        raise ValueError("a time or probability that is no number")
+    if track.clips.dtype != np.int64 or track.speakers.dtype.kind != "U" or track.duration_s <= 0:
+        raise ValueError("no clips, speakers or length")
+    return track

@@ -16,12 +16,12 @@ from torch import nn
 from bench.corpora.progress import progress_bar
 from bench.features import log_mel
 from bench.metrics import Floats, quality
-from bench.records import RunRecord, load_results, write_text_atomically
+from bench.open_run import corpus_of, open_run, run_at
+from bench.reading import reading
+from bench.records import ROW_FILE, RunRecord, load_results, write_text_atomically
+from bench.runs import RunFolder
 from bench.score import EVAL_BATCH, keyword_probability, predict
 from bench.statistics.intervals import intervals
-from bench.stream.joined_run import corpus_of
-from bench.stream.run import open_run
-from bench.stream.tracks import run_at
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
 from bench.stress.waves import Material, degraded
 from bench.threads import threads
@@ -112,10 +112,16 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
             record,
             path,
             model,
-            1 if parse(record.chain, family(record.model).default).converts else EVAL_BATCH,
+            1 if _converts(record, path) else EVAL_BATCH,
         )
         for record, path, model in ordered
     ]
+
+
+def _converts(record: RunRecord, path: Path) -> bool:
+    """Whether the chain of a row ends in another form."""
+    with reading(path / ROW_FILE):
+        return parse(record.chain, family(record.model).default).converts
 
 
 def stress(
@@ -145,7 +151,7 @@ def stress(
     Raises:
         KwsError: The corpus is not there, or is not the one that the runs were trained on.
     """
-    corpus, keyword = corpus_of(open_run(runs[0].path)[0], data)
+    corpus, keyword = corpus_of(RunFolder(runs[0].path), data)
     rows = corpus.indices("test")
     labels = corpus.labels(keyword)
     material = Material(corpus, rows[labels[rows] == 0])

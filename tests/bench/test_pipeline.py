@@ -13,7 +13,8 @@ from bench.corpora import open_corpus
 from bench.corpora.base import Corpus
 from bench.measure import size_kb
 from bench.metrics import au_fa_fr
-from bench.pipeline import run_chain
+from bench.pipeline import check, run_chain
+from bench.presets import load_preset
 from bench.records import RunRecord, load_results
 from bench.runs import RunFolder
 from bench.score import keyword_probability, predict
@@ -275,11 +276,24 @@ def test_wrong_chains_and_models_are_refused_before_any_data(
         raise AssertionError("the corpus was opened")
 
     monkeypatch.setattr("bench.pipeline.open_corpus", never)
-    wrong_chains = ("kx", "kd:kernel=5x200", "sp:hidden=65", "sp:keep=1")
+    wrong_chains = ("kx", "kd:kernel=5x200", "sp:hidden=65", "sp:keep=1", "kd:hidden=20000")
+    wrong_chains += ("kd:channels=1000000000", f"sp:channels={10**30}")
     for wrong in (*({"chain": chain} for chain in wrong_chains), {"model": "rnn"}):
         with pytest.raises(KwsError):
             run_chain(replace(CONFIG, **wrong), tmp_path, Log())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_student_that_takes_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study's student keeps some 6 MB of a batch of 64; the base, and what has its width, is trained."""
+    monkeypatch.setattr("bench.pipeline.MOST_TRAINING_BYTES", 10**6)
+    with pytest.raises(ChainError, match=r"kd: training the student takes some 0.0 GB, more than 0.001 GB"):
+        check(replace(CONFIG, chain="kd"))
+    for chain in ("", "dq", "sp"):
+        check(replace(CONFIG, chain=chain))
+    monkeypatch.undo()
+    for row in load_preset("kws-hw").rows:
+        check(replace(CONFIG, chain=row.chain, recipe=Recipe()))
 
 
 def test_a_folder_without_a_run_says_what_is_missing(tmp_path: Path) -> None:

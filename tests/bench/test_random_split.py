@@ -13,10 +13,10 @@ from bench.compare.tables import compare, side
 from bench.config import Recipe, RunConfig
 from bench.corpora import open_corpus
 from bench.figures.plots import groups
+from bench.open_run import corpus_of
 from bench.pipeline import plan, run_chain
 from bench.records import RunRecord, load_results
 from bench.runs import RunFolder
-from bench.stream.joined_run import corpus_of
 from compressors.chain import parse
 from models.crnn import CrnnSpec
 from models.errors import CorpusError

@@ -77,6 +77,14 @@ def test_a_chain_has_one_text(text: str) -> None:
         ("sp:keep=0", "keep=0.0 must be above 0"),
         ("sp:decay=-1", "decay=-1.0 must be above 0"),
         ("+kd", "no compressor ''"),
+        ("kd:hidden=100000000", r"kd:hidden=100000000: a model of .* more than the base's 70,443"),
+        ("kd:hidden=200", r"kd:hidden=200: a model of .* more than the base's 70,443"),
+        ("kd:kernel=5x99999999999999", "more than the base's 70,443"),
+        ("sq+kd:channels=1000000000", "more than the base's 70,443"),
+        ("sp+ad+kd:channels=9", "more than the base's 70,443"),
+        ("kd:hidden=" + "9" * 40, "of these sizes cannot be built"),
+        ("lr:rank=20000", "makes the GRU no smaller"),
+        ("lr:recurrent=1" + "0" * 30, "makes the GRU no smaller"),
     ],
 )
 def test_refusals_say_what_would_work(text: str, says: str) -> None:

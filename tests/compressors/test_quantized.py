@@ -110,8 +110,6 @@ def test_widths_of_matrices(bits: str, name: str, width: int) -> None:
         ("sq:bits=hh.gru=4+kd", "no such matrix"),
         ("sq:activations=12+kd", "activations=12 must be 8 or 16"),
         ("sq:activations=16", ""),
-        ("sq:activations=16+kd:hidden=300", "too many for 32 bits; use activations=8, fewer bits"),
-        ("sq+kd:hidden=300", "classifier sums up 300 products, too many for 32 bits; use fewer bits or a"),
         ("kd+qat", "nothing can be trained after 'qat'"),
         ("qat+dq", "both make the form that ships"),
         ("sq:fallback=perhaps", "true or false"),
@@ -124,6 +122,18 @@ def test_refusals(text: str, says: str) -> None:
         return
     with pytest.raises(ChainError, match=says):
         parse(text, CrnnSpec())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sq:activations=16+kd:hidden=300", "too many for 32 bits; use activations=8, fewer bits"),
+        ("sq+kd:hidden=300", "classifier sums up 300 products, too many for 32 bits; use fewer bits or a"),
+    ],
+)
+def test_sums_beyond_32_bits_are_refused(text: str, says: str) -> None:
+    with pytest.raises(ChainError, match=says):
+        parse(text, CrnnSpec(hidden=320))
 
 
 def test_tuning_keeps_the_terms_and_leaves_pruning_out() -> None:

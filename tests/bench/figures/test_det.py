@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from sklearn.metrics import det_curve, roc_curve
 
 from bench.cli import main
-from bench.figures.det import Scores, load_scores, mean_curve, miss_rates
+from bench.figures.det import mean_curve, miss_rates
 from bench.figures.plots import NothingToDrawError, draw_figure
 from bench.metrics import eer, frr_at_far
+from bench.run_scores import Scores, read_scores
 from bench.statistics.intervals import intervals
 
 
@@ -125,9 +126,8 @@ def test_a_line_a_label_with_its_band_and_equal_error(tmp_path: Path) -> None:
 def test_repeats_are_one_line_their_mean(tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path, f"run-{number}", number)
-    found = [load_scores(tmp_path / f"run-{number}") for number in (1, 2)]
     rates = np.array([0.01, 0.1])
-    runs = [scores for scores in found if scores is not None]
+    runs = [read_scores(tmp_path / f"run-{number}") for number in (1, 2)]
     line, band = mean_curve(runs, rates)
     each = [[frr_at_far(run.labels, run.scores, rate) for rate in rates] for run in runs]
     assert line == pytest.approx(np.mean(each, 0))
@@ -154,11 +154,14 @@ def test_without_run_folders_it_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", None])
-def test_damaged_scores_are_none(tmp_path: Path, content: bytes | None) -> None:
-    (tmp_path / "scores.npz").write_bytes(content or b"")
+def test_damaged_scores_leave_it_out_and_are_named(tmp_path: Path, content: bytes | None) -> None:
+    for number in range(2):
+        save(tmp_path, f"run-{number}", number)
+    (tmp_path / "run-1" / "scores.npz").write_bytes(content or b"")
     if content is None:
-        np.savez(tmp_path / "scores.npz", test=np.zeros(3), test_labels=np.zeros(3))
-    assert load_scores(tmp_path) is None
+        np.savez(tmp_path / "run-1" / "scores.npz", test=np.zeros(3), test_labels=np.zeros(3))
+    with pytest.raises(NothingToDrawError, match=r"run-1/scores\.npz cannot be loaded"):
+        draw_figure(table("B", "KD"), "det", tmp_path)
 
 
 def test_command_draws_it_from_the_runs_beside_the_table(tmp_path: Path) -> None:

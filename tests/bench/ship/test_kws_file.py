@@ -12,6 +12,7 @@ import torch
 from bench.ship import kws_file
 from bench.ship.kws_file import FileError, count_bytes, from_bytes, pack, to_bytes, unpack
 from compressors.quantize import integer_spec, quantize
+from models.base import N_CLASSES, N_MELS
 from models.crnn import CrnnSpec
 from models.errors import KwsError, ModelError
 from models.integer import IntegerModel
@@ -131,6 +132,31 @@ def test_a_header_that_makes_no_sense_is_refused(place: int, value: int, says: s
     data[place] = value
     data[-4:] = struct.pack("<I", zlib.crc32(bytes(data[:-4])))
     with pytest.raises(FileError, match=says):
+        from_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (CrnnSpec(channels=2, hidden=10, n_classes=1), "40 mel bands and 1 classes"),
+        (CrnnSpec(channels=2, hidden=10, n_classes=3), "40 mel bands and 3 classes"),
+        (CrnnSpec(channels=2, hidden=10, n_mels=39), "39 mel bands and 2 classes"),
+    ],
+)
+def test_other_classes_and_mel_bands_are_refused(spec: CrnnSpec, says: str) -> None:
+    assert (kws_file.N_MELS, kws_file.N_CLASSES) == (N_MELS, N_CLASSES)
+    with pytest.raises(FileError, match=f"{says}, and a keyword spotter has 40 and 2"):
+        from_bytes(to_bytes(integer(spec)))
+
+
+def test_numbers_beyond_64_bits_are_refused() -> None:
+    """The least step and scale that a half can say, and the largest bias: 2^65 units."""
+    data = bytearray(to_bytes(integer()))
+    scale, bias = 33 + 2 * 4, 33 + 2 * 4 + 2 * 10  # of gru.0.ih.r, behind two channels' scales and biases
+    for place, half in ((23, 0x0001), (scale, 0x0001), (bias, 0x7BFF)):
+        data[place : place + 2] = struct.pack("<H", half)
+    data[-4:] = struct.pack("<I", zlib.crc32(bytes(data[:-4])))
+    with pytest.raises(FileError, match="would not fit in 32 bits"):
         from_bytes(bytes(data))
 
 

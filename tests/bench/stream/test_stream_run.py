@@ -19,11 +19,12 @@ import bench.stream.run as subject
 from bench.cli import main
 from bench.config import Recipe, RunConfig
 from bench.corpora import open_corpus
+from bench.open_run import open_run
 from bench.pipeline import run_chain
 from bench.runs import RunFolder
 from bench.stream.detection import Hysteresis
 from bench.stream.joined import render, speech_keyword_speech
-from bench.stream.run import StreamConfig, keep_threshold, listen, open_run, threshold_of
+from bench.stream.run import StreamConfig, keep_threshold, listen, threshold_of
 from bench.stream.spotter import StreamingSpotter
 from bench.threads import threads
 

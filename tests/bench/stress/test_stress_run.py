@@ -10,11 +10,11 @@ from sklearn.metrics import roc_auc_score
 
 from bench.cli import main
 from bench.config import Recipe, RunConfig
+from bench.open_run import corpus_of
 from bench.pipeline import run_chain
 from bench.records import load_results
 from bench.runs import RunFolder
 from bench.statistics.intervals import intervals
-from bench.stream.joined_run import corpus_of
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
 from bench.stress.run import MEASURES, measured, open_runs, run_folders, score_under, with_ratios
 from bench.stress.waves import Material

@@ -1,0 +1,75 @@
+"""Opening a run: its folder, its row, its model, its corpus; whatever is damaged is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from bench.corpora import open_corpus
+from bench.corpora.base import Corpus
+from bench.reading import is_text, reading
+from bench.records import ROW_FILE, RunRecord, load_record
+from bench.runs import RunFolder
+from models.errors import ResultsError
+
+
+def folder_at(path: Path) -> RunFolder:
+    """The run folder at a path, from the folder or any file in it.
+
+    Raises:
+        ResultsError: There is nothing.
+    """
+    if not path.exists():
+        raise ResultsError(f"no run at {path}: give a folder such as results/runs/<run id>, or a file in it")
+    return RunFolder(path if path.is_dir() else path.absolute().parent)
+
+
+def open_run(path: Path) -> tuple[RunFolder, nn.Module]:
+    """A run and its model as it ships, from the run folder or any file in it.
+
+    Raises:
+        KwsError: There is no complete run, or its files are damaged.
+    """
+    run = folder_at(path)
+    return run, run.load_model()
+
+
+def run_at(path: Path) -> tuple[RunFolder, RunRecord]:
+    """A finished run and its row, from the run folder or any file in it.
+
+    Raises:
+        ResultsError: There is none, it did not end well, or its row is damaged.
+    """
+    run = folder_at(path)
+    record = load_record(run.path)
+    if record is None:
+        raise ResultsError(f"{run.path} holds no complete run: {ROW_FILE} is missing")
+    if record.status != "ok":
+        raise ResultsError(f"{run.path} did not end well: {record.status}, {record.reason}")
+    return run, record
+
+
+def corpus_of(run: RunFolder, data: str | None) -> tuple[Corpus, str]:
+    """The corpus and the keyword that a run was trained on.
+
+    Args:
+        run: Its folder.
+        data: Where the corpus lies now; None for where it lay.
+
+    Raises:
+        ResultsError: The corpus there now holds other clips, so its test speakers may have been trained on.
+    """
+    with reading(run.config_file):
+        about = run.config()["run"]
+        where, keyword, split = about["data"], about["keyword"], about.get("split", "speaker")
+        if not (is_text(where, "surrogateescape") and is_text(keyword) and is_text(split)):
+            raise ValueError("data, keyword or split of its run is no text")
+    corpus = open_corpus(data or where, keyword, split=split)
+    record = load_record(run.path)
+    if record is not None and record.corpus_hash != corpus.hash:
+        raise ResultsError(
+            f"{data or where} does not hold the clips and splits that {run.run_id} was trained on; "
+            "give the same corpus with --data"
+        )
+    return corpus, keyword
