@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import math
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
@@ -12,6 +11,7 @@ from typing import Any, get_type_hints
 
 from compressors.base import Compressor
 from models.errors import ChainError
+from models.numbers import number, shortest, whole
 
 _COMPRESSORS: dict[str, type[Compressor]] = {}
 # The modules of this package that register a compressor when they are imported.
@@ -64,7 +64,9 @@ def read(piece: str) -> tuple[Compressor, str]:
     if kind is None:
         near = difflib.get_close_matches(token.lower(), there, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ChainError(f"no compressor {token!r}; {hint}there is: {', '.join(there)}")
+        raise ChainError(
+            f"no compressor {token!r}; {hint}there is: {', '.join(there)}, and base, which stands alone"
+        )
     hints = get_type_hints(kind)
     known = {option.name: option for option in options(kind)}
     given: dict[str, Any] = {}
@@ -93,27 +95,32 @@ def default_text(option: Field[Any]) -> str:
 def _value(where: str, text: str, hint: str) -> Any:
     """Reads an option by the type of its field."""
     readers: list[tuple[str, Callable[[str], Any], str]] = [
-        ("tuple", lambda raw: tuple(int(part) for part in raw.split("x")), "two whole numbers such as 15x5"),
+        ("tuple", _pair, "two whole numbers such as 15x5"),
         ("bool", lambda raw: {"true": True, "false": False}[raw.lower()], "true or false"),
-        ("float", float, "a finite number"),
-        ("int", int, "a whole number"),
+        ("float", number, "a finite number such as 0.5 or 1e3"),
+        ("int", whole, "a whole number such as 12"),
+        ("", _text, "without spaces around it"),
     ]
-    for name, read, expected in readers:
-        if name in hint:
-            try:
-                value = read(text)
-                if isinstance(value, float) and not math.isfinite(value):
-                    value = None
-            except (ValueError, KeyError):
-                value = None
-            if value is None or (name == "tuple" and len(value) != 2):
-                raise ChainError(f"{where}={text} must be {expected}")
-            return value
+    read, expected = next((read, expected) for name, read, expected in readers if name in hint)
+    try:
+        return read(text)
+    except (ValueError, KeyError):
+        raise ChainError(f"{where}={text} must be {expected}") from None
+
+
+def _pair(text: str) -> tuple[int, int]:
+    first, second = text.split("x")
+    return whole(first), whole(second)
+
+
+def _text(text: str) -> str:
+    if text != text.strip():
+        raise ValueError  # a chain that is read again would lose them
     return text
 
 
 def written(value: Any) -> str:
-    """A value as it is written in a chain: 15x5 for a pair."""
+    """A value as it is written in a chain, to be read back as the same: 15x5 for a pair."""
     if isinstance(value, tuple):
         return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return shortest(value) if isinstance(value, float) else str(value)
