@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
-from compressors.base import Compressor
+from compressors.base import Compressor, Phase
 from models.errors import ChainError
 from models.numbers import number, shortest, whole
+from models.registering import Registry, check_class, check_frozen
 
-_COMPRESSORS: dict[str, type[Compressor]] = {}
+_COMPRESSORS: Registry[type[Compressor]] = Registry("compressor", ChainError)
 # The modules of this package that register a compressor when they are imported.
 _OWN = (
     "compressors.distill",
@@ -28,16 +29,19 @@ def register(compressor: type[Compressor]) -> type[Compressor]:
     """Class decorator that makes a compressor available under its token.
 
     Raises:
-        ChainError: The token is taken, or is not lower-case letters and digits.
+        ChainError: The token is taken, or is not lower-case letters and digits; or it is no frozen dataclass
+            that derives from ``Compressor``, with a summary and a phase.
     """
-    token = compressor.token
-    if not re.fullmatch(r"[a-z][a-z0-9]*", token):
-        raise ChainError(
-            f"the token {token!r} of {compressor.__name__} must be lower-case letters and digits"
-        )
-    if token in _COMPRESSORS:
-        raise ChainError(f"a compressor {token!r} is already registered; choose another token")
-    _COMPRESSORS[token] = compressor
+    check_class(compressor, Compressor, ChainError)
+    name, token = compressor.__name__, compressor.token
+    if not isinstance(token, str) or not re.fullmatch(r"[a-z][a-z0-9]*", token):
+        raise ChainError(f"the token {token!r} of {name} must be lower-case letters and digits")
+    if token == "base":
+        raise ChainError(f"the token 'base' of {name} is the base alone; choose another")
+    if not isinstance(compressor.summary, str) or not isinstance(compressor.phase, Phase):
+        raise ChainError(f"{name} must have a summary, one line of text, and a phase, such as Phase.TRAIN")
+    check_frozen(compressor, ChainError)
+    _COMPRESSORS.enter(token, compressor)
     return compressor
 
 
