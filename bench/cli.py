@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -43,6 +44,15 @@ class Commands(click.Group):
             sys.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except SystemExit as error:
+            # No command of ours raises it: what a plugin brings ends the program in the midst of something.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            click.echo(
+                f"bench: {where.filename}, line {where.lineno}, ended the program with {error!r}; "
+                "a plugin must raise an error instead",
+                err=True,
+            )
+            sys.exit(BAD_INPUT)
         except Exception as error:
             # Only now: whoever raised a KwsError has imported its module already.
             from models.errors import KwsError

@@ -7,15 +7,22 @@ A plugin registers what it brings when it is imported, with the decorators that 
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
+
+from models.registering import REGISTRIES, Registry
 
 GROUPS = ("kws_bench.models", "kws_bench.compressors", "kws_bench.corpora")
 OWN_PACKAGES = ("bench", "compressors", "models")
@@ -85,7 +92,8 @@ def _load_entry_point(point: EntryPoint) -> Broken | None:
 
 @cache
 def _load_file(path: Path) -> Broken | None:
-    module = f"kws_bench_plugin_{path.stem}"
+    # Two files of one name in two folders are two modules.
+    module = f"kws_bench_plugin_{path.stem}_{zlib.crc32(bytes(path)):08x}"
     _ORIGINS[module] = str(path)
     return _attempt(str(path), lambda: _import_file(path, module))
 
@@ -100,9 +108,96 @@ def _import_file(path: Path, name: str) -> None:
 
 
 def _attempt(name: str, load: Callable[[], object]) -> Broken | None:
+    """Imports a plugin, which may add to what is registered, but neither change it nor end the command."""
+    before, broken = _registered(), None
+    with _signals_noted() as came:
+        try:
+            load()
+        except BaseException as error:  # whatever a stranger's module does must not stop the rest
+            broken = Broken(name, f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}")
+    if came:
+        raise KeyboardInterrupt
+    if changed := [what for owner in before for what in owner.restore()]:
+        return Broken(
+            name, f"it must not change {', '.join(changed)}, but bring something under another name"
+        )
+    return broken
+
+
+@contextmanager
+def _signals_noted() -> Iterator[list[int]]:
+    """Tells Ctrl-C, and an end from outside, from a KeyboardInterrupt that a plugin raises itself."""
+    came: list[int] = []
+
+    def noting(handler: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
+        def note(number: int, frame: FrameType | None) -> None:
+            came.append(number)
+            handler(number, frame)
+
+        return note
+
+    # No other thread gets signals, or may say what they do.
+    main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if main}
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, noting(handler))
     try:
-        load()
-    except Exception as error:  # whatever a stranger's module does must not stop the rest
-        reason = " ".join(str(error).split()) or "no message"
-        return Broken(name, f"{type(error).__name__}: {reason}")
-    return None
+        yield came
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """A registry, or a class that something registered is made of, as it was before a plugin was imported.
+
+    Attributes:
+        there: The registry or class.
+        held: What it held, by name.
+    """
+
+    there: Registry[Any] | type
+    held: dict[str, Any]
+
+    def restore(self) -> list[str]:
+        """Undoes all but additions to a registry, and says what that was."""
+        now = _held(self.there)
+        changed = [name for name, value in self.held.items() if name not in now or now[name] is not value]
+        if not isinstance(self.there, type):
+            self.there.update({name: self.held[name] for name in changed})
+            return [f"the {self.there.what} {name!r}" for name in changed]
+        for name in changed:
+            setattr(self.there, name, self.held[name])
+        added = [name for name in now if name not in self.held]
+        for name in added:
+            delattr(self.there, name)
+        return [f"{self.there.__name__}.{name}" for name in (*changed, *added)]
+
+
+def _registered() -> list[_Owner]:
+    """All registries, and all classes of ours behind what is in them."""
+    from bench.corpora import corpora
+    from compressors.registry import compressors
+    from models.registry import family, names
+
+    corpora()
+    families = [family(name) for name in names()]
+    kinds: list[type] = [
+        *compressors().values(),
+        *(each.model for each in families),
+        *(type(each.default) for each in families),
+    ]
+    ours = dict.fromkeys(
+        kind for each in kinds for kind in each.__mro__ if origin(kind.__module__) == "built in"
+    )
+    owners: list[Registry[Any] | type] = [*REGISTRIES, *ours]
+    return [_Owner(each, _held(each)) for each in owners]
+
+
+def _held(owner: Registry[Any] | type) -> dict[str, Any]:
+    """What a registry holds, or a class defines; Python adds names with two underscores as it needs them."""
+    if isinstance(owner, type):
+        return {name: value for name, value in vars(owner).items() if not name.startswith("__")}
+    return dict(owner)

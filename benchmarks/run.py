@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from bench.commands.numbers import Number, Whole
 from models.errors import KwsError
 
 # Each part's module and function, in the order in which they run.
@@ -34,7 +35,7 @@ MEASUREMENTS, QUALITY, README = "measurements.jsonl", "quality.jsonl", "README.m
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--data", help="A folder of mono 16 kHz audio, WORD/CLIP.  [default: the toy corpus]")
 @click.option("--keyword", default="sheila", show_default=True, help="The word to spot.")
-@click.option("--rounds", type=click.IntRange(1), help="Laps that count, of each measure.  [default: 5]")
+@click.option("--rounds", type=Whole(1), help="Laps that count, of each measure.  [default: 5]")
 @click.option("--small", is_flag=True, help="Seconds instead of minutes, to see that it works.")
 @click.option("--scale", is_flag=True, help="Also the corpus of 105,829 clips: 13 GB of disk, minutes.")
 @click.option(
@@ -47,14 +48,14 @@ MEASUREMENTS, QUALITY, README = "measurements.jsonl", "quality.jsonl", "README.m
 @click.option("--keywords", help="For the parts quality and choices: A,B,C.  [default: the keyword]")
 @click.option(
     "--epochs",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=60,
     show_default=True,
     help="Of each training in the parts quality and choices.",
 )
 @click.option(
     "--target-metric",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=5.5e-5,
     show_default=True,
     help="For the part quality: au_fa_fr on validation.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -140,8 +141,7 @@ def parse(text: str, base: ModelSpec) -> Chain:
         >>> parse("sp+kd+ad", CrnnSpec()).label
         'SP+AD+KD'
     """
-    pieces = [piece.strip() for piece in text.split("+")] if text.strip() not in ("", "base") else []
-    written = [read(piece) for piece in pieces]
+    written = [read(piece) for piece in _pieces(text)]
     _check_order([part for part, _ in written])
     acting = sorted(written, key=lambda pair: (-pair[0].phase, pair[0].token), reverse=True)
     tokens = frozenset(part.token for part, _ in acting)
@@ -157,6 +157,23 @@ def parse(text: str, base: ModelSpec) -> Chain:
     chain.check(base, student)
     _check_effect(chain, base, student)
     return chain
+
+
+def _pieces(text: str) -> list[str]:
+    """What stands between the plus signs; nothing for the base alone."""
+    if text.strip().lower() in ("", "base"):
+        return []
+    if signed := re.search(r"\S*\+\s*[0-9]\S*", text):
+        raise ChainError(
+            f"{signed[0]}: a plus joins compressors, and none begins with a digit; write numbers without "
+            "a plus, such as 1e3 or 12"
+        )
+    pieces = [piece.strip() for piece in text.split("+")]
+    if not all(pieces):
+        raise ChainError(
+            f"{text.strip()!r}: nothing stands on one side of a plus; write dq+kd, or base for the base alone"
+        )
+    return pieces
 
 
 def _check_effect(chain: Chain, base: ModelSpec, student: ModelSpec) -> None:

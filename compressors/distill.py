@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compressors.base import NOT_AN_OPTION, Compressor, TrainStep
 from compressors.losses import softened_kl
-from compressors.registry import register
+from compressors.registry import register, written
 from models.base import ModelSpec
 from models.crnn import CrnnSpec
 from models.errors import ChainError
@@ -18,6 +18,8 @@ from models.errors import ChainError
 # The students of the reference study. With attention, both models need the same frames over time.
 KD_STUDENT: Mapping[str, Any] = {"channels": 4, "kernel": (15, 5), "hidden": 21}
 AD_STUDENT: Mapping[str, Any] = {"channels": 2, "kernel": (5, 20), "hidden": 10}
+# Beyond, T^2 KL is rounding noise in single precision, or vanishes.
+COLDEST, HOTTEST = 0.001, 1000
 # One second, the length of a clip.
 CLIP_FRAMES = 101
 
@@ -32,7 +34,7 @@ class Distillation(Compressor):
         hidden: Its GRU and attention width.
         alpha: Weight of what the teacher says against the labels. With ``kd`` and ``ad`` in a chain each
             has half of its own.
-        temperature: Softens teacher and student before they are compared.
+        temperature: Softens teacher and student before they are compared, 0.001 to 1000.
     """
 
     channels: int | None = None
@@ -46,8 +48,10 @@ class Distillation(Compressor):
         """Refuses options out of range, and a student that there is nothing to teach."""
         if not 0 < self.alpha <= 1:
             raise ChainError(f"{self.token}: alpha={self.alpha} must be above 0 and at most 1")
-        if self.temperature <= 0:
-            raise ChainError(f"{self.token}: temperature={self.temperature} must be above 0")
+        if not COLDEST <= self.temperature <= HOTTEST:
+            raise ChainError(
+                f"{self.token}: temperature={written(self.temperature)} must be from {COLDEST} to {HOTTEST}"
+            )
 
     def _sizes(self) -> dict[str, Any]:
         given = {"channels": self.channels, "kernel": self.kernel, "hidden": self.hidden}

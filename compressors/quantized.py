@@ -146,7 +146,7 @@ def width_of(token: str, bits: str, name: str) -> int:
 def _assignments(token: str, bits: str) -> list[tuple[str, int]]:
     found = []
     for piece in bits.split("/"):
-        read = re.fullmatch(r"(?:([a-z0-9.]+)=)?([0-9]+)", piece)
+        read = re.fullmatch(r"(?:([a-z0-9.]+)=)?([0-9])", piece)
         if not read or int(read[2]) not in BITS:
             raise ChainError(
                 f"{token}: bits={piece} must be a width from {BITS[0]} to {BITS[-1]}, for all or for some, "

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import math
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
-from compressors.base import Compressor
+from compressors.base import Compressor, Phase
 from models.errors import ChainError
+from models.numbers import number, shortest, whole
+from models.registering import Registry, check_class, check_frozen
 
-_COMPRESSORS: dict[str, type[Compressor]] = {}
+_COMPRESSORS: Registry[type[Compressor]] = Registry("compressor", ChainError)
 # The modules of this package that register a compressor when they are imported.
 _OWN = (
     "compressors.distill",
@@ -28,16 +29,19 @@ def register(compressor: type[Compressor]) -> type[Compressor]:
     """Class decorator that makes a compressor available under its token.
 
     Raises:
-        ChainError: The token is taken, or is not lower-case letters and digits.
+        ChainError: The token is taken, or is not lower-case letters and digits; or it is no frozen dataclass
+            that derives from ``Compressor``, with a summary and a phase.
     """
-    token = compressor.token
-    if not re.fullmatch(r"[a-z][a-z0-9]*", token):
-        raise ChainError(
-            f"the token {token!r} of {compressor.__name__} must be lower-case letters and digits"
-        )
-    if token in _COMPRESSORS:
-        raise ChainError(f"a compressor {token!r} is already registered; choose another token")
-    _COMPRESSORS[token] = compressor
+    check_class(compressor, Compressor, ChainError)
+    name, token = compressor.__name__, compressor.token
+    if not isinstance(token, str) or not re.fullmatch(r"[a-z][a-z0-9]*", token):
+        raise ChainError(f"the token {token!r} of {name} must be lower-case letters and digits")
+    if token == "base":
+        raise ChainError(f"the token 'base' of {name} is the base alone; choose another")
+    if not isinstance(compressor.summary, str) or not isinstance(compressor.phase, Phase):
+        raise ChainError(f"{name} must have a summary, one line of text, and a phase, such as Phase.TRAIN")
+    check_frozen(compressor, ChainError)
+    _COMPRESSORS.enter(token, compressor)
     return compressor
 
 
@@ -64,7 +68,9 @@ def read(piece: str) -> tuple[Compressor, str]:
     if kind is None:
         near = difflib.get_close_matches(token.lower(), there, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ChainError(f"no compressor {token!r}; {hint}there is: {', '.join(there)}")
+        raise ChainError(
+            f"no compressor {token!r}; {hint}there is: {', '.join(there)}, and base, which stands alone"
+        )
     hints = get_type_hints(kind)
     known = {option.name: option for option in options(kind)}
     given: dict[str, Any] = {}
@@ -93,27 +99,32 @@ def default_text(option: Field[Any]) -> str:
 def _value(where: str, text: str, hint: str) -> Any:
     """Reads an option by the type of its field."""
     readers: list[tuple[str, Callable[[str], Any], str]] = [
-        ("tuple", lambda raw: tuple(int(part) for part in raw.split("x")), "two whole numbers such as 15x5"),
+        ("tuple", _pair, "two whole numbers such as 15x5"),
         ("bool", lambda raw: {"true": True, "false": False}[raw.lower()], "true or false"),
-        ("float", float, "a finite number"),
-        ("int", int, "a whole number"),
+        ("float", number, "a finite number such as 0.5 or 1e3"),
+        ("int", whole, "a whole number such as 12"),
+        ("", _text, "without spaces around it"),
     ]
-    for name, read, expected in readers:
-        if name in hint:
-            try:
-                value = read(text)
-                if isinstance(value, float) and not math.isfinite(value):
-                    value = None
-            except (ValueError, KeyError):
-                value = None
-            if value is None or (name == "tuple" and len(value) != 2):
-                raise ChainError(f"{where}={text} must be {expected}")
-            return value
+    read, expected = next((read, expected) for name, read, expected in readers if name in hint)
+    try:
+        return read(text)
+    except (ValueError, KeyError):
+        raise ChainError(f"{where}={text} must be {expected}") from None
+
+
+def _pair(text: str) -> tuple[int, int]:
+    first, second = text.split("x")
+    return whole(first), whole(second)
+
+
+def _text(text: str) -> str:
+    if text != text.strip():
+        raise ValueError  # a chain that is read again would lose them
     return text
 
 
 def written(value: Any) -> str:
-    """A value as it is written in a chain: 15x5 for a pair."""
+    """A value as it is written in a chain, to be read back as the same: 15x5 for a pair."""
     if isinstance(value, tuple):
         return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return shortest(value) if isinstance(value, float) else str(value)

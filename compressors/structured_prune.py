@@ -12,10 +12,13 @@ from torch import Tensor
 
 from compressors.base import Compressor, Phase, TrainStep
 from compressors.losses import group_penalty
-from compressors.registry import register
+from compressors.registry import register, written
 from compressors.surgery import narrow, unit_counts, unit_norms
 from models.base import KwsModel, ModelSpec, WidthGroup
 from models.errors import ChainError
+
+# The study's decay is 10; from 1e38 on the penalty is no number in single precision.
+STRONGEST = 1e6
 
 
 @register
@@ -32,7 +35,7 @@ class StructuredPrune(Compressor):
         channels: Convolution channels to keep; 0: by ``keep``.
         hidden: GRU units to keep in each layer; 0: by ``keep``.
         attention: Units of the attention's inner layer to keep; 0: by ``keep``.
-        decay: Strength of the weight decay on what goes.
+        decay: Strength of the weight decay on what goes, a million at most.
     """
 
     token: ClassVar[str] = "sp"
@@ -51,8 +54,10 @@ class StructuredPrune(Compressor):
             raise ChainError(f"sp: keep={self.keep} must be above 0 and at most 1")
         if min(self.channels, self.hidden, self.attention) < 0:
             raise ChainError("sp: channels, hidden and attention must be at least 1, or 0 to go by keep")
-        if self.decay <= 0:
-            raise ChainError(f"sp: decay={self.decay} must be above 0")
+        if not 0 < self.decay <= STRONGEST:
+            raise ChainError(
+                f"sp: decay={written(self.decay)} must be above 0 and at most {written(STRONGEST)}"
+            )
 
     def width(self, group: WidthGroup) -> int:
         """How many units of a group stay.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.base import KwsModel, Member, WidthGroup
+from models.base import KwsModel, Member, WidthGroup, clone_state
 from models.errors import ModelError
 from models.registry import build
 
@@ -37,10 +37,8 @@ def unit_index(units: Tensor, size: int, member: Member) -> Tensor:
 
 def unit_counts(model: KwsModel, group: WidthGroup, units: Tensor) -> dict[str, Tensor]:
     """How many of some units of a group each entry of a parameter belongs to, by the parameter's name."""
-    parameters = dict(model.named_parameters())
     counts: dict[str, Tensor] = {}
-    for member in group.members:
-        weight = parameters[member.parameter].detach()
+    for member, weight in _trained(model, group):
         count = counts.setdefault(member.parameter, torch.zeros_like(weight))
         index = unit_index(units, group.size, member)
         count.index_add_(member.dim, index, torch.ones_like(count.index_select(member.dim, index)))
@@ -48,21 +46,31 @@ def unit_counts(model: KwsModel, group: WidthGroup, units: Tensor) -> dict[str, 
 
 
 def unit_norms(model: KwsModel, group: WidthGroup) -> Tensor:
-    """The L2 norm of everything that belongs to each unit of a group, shape (size,)."""
-    parameters = dict(model.named_parameters())
+    """The L2 norm of all parameters that belong to each unit of a group, shape (size,)."""
     total = torch.zeros(group.size)
-    for member in group.members:
-        rows = parameters[member.parameter].detach().movedim(member.dim, 0)
+    for member, weight in _trained(model, group):
+        rows = weight.movedim(member.dim, 0)
         total += rows.reshape(member.repeats, group.size, -1).square().sum((0, 2))
     return total.sqrt()
 
 
 def zero_units(model: KwsModel, group: WidthGroup, units: Tensor) -> None:
-    """Sets all that belongs to some units to zero, in place: what pruning them amounts to."""
-    parameters = dict(model.named_parameters())
+    """Sets all that belongs to some units to zero, in place: what pruning them amounts to.
+
+    Buffers too: a unit whose running mean is not zero would still say something.
+    """
+    tensors = model.state_dict()
     with torch.no_grad():
         for member in group.members:
-            parameters[member.parameter].index_fill_(member.dim, unit_index(units, group.size, member), 0.0)
+            tensors[member.parameter].index_fill_(member.dim, unit_index(units, group.size, member), 0)
+
+
+def _trained(model: KwsModel, group: WidthGroup) -> list[tuple[Member, Tensor]]:
+    """The members of a group that are parameters, without gradients: statistics have no weight to fade."""
+    tensors, buffers = model.state_dict(), dict(model.named_buffers())
+    return [
+        (member, tensors[member.parameter]) for member in group.members if member.parameter not in buffers
+    ]
 
 
 def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
@@ -77,9 +85,10 @@ def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
         the wide model computes once the other units are zero.
 
     Raises:
-        ModelError: Groups that share a width (the layers of a GRU) keep different numbers of units.
+        ModelError: Groups that share a width (the layers of a GRU) keep different numbers of units, or
+            the groups leave out something that the units stand in.
     """
-    weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    weights = clone_state(model)
     fields: dict[str, Any] = {}
     for group in model.width_groups():
         units = keep.get(group.name, torch.arange(group.size))
@@ -91,5 +100,12 @@ def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
     # Building draws from the global generator; a copy of a model must not move it.
     with torch.random.fork_rng(devices=[]):
         small = build(replace(model.spec, **fields))
-    small.load_state_dict(weights)
+    for name, tensor in small.state_dict().items():
+        if weights[name].shape != tensor.shape:
+            raise ModelError(
+                f"{type(model).__name__}: {name} is {tuple(weights[name].shape)} after the cut and must be "
+                f"{tuple(tensor.shape)}; its width groups must name it, as they name all that units stand in"
+            )
+    # What a compressor keeps in buffers of its own stays behind.
+    small.load_state_dict({name: weights[name] for name in small.state_dict()})
     return small.eval()

@@ -33,9 +33,9 @@ class ModelOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class Member:
-    """Where one unit of a width group stands in one parameter.
+    """Where one unit of a width group stands in one parameter, or in one buffer such as a running mean.
 
-    Along ``dim`` the parameter is laid out as (repeats, size, block): unit i owns ``block`` neighbouring
+    Along ``dim`` it is laid out as (repeats, size, block): unit i owns ``block`` neighbouring
     entries in each of ``repeats`` copies. The three gates of a GRU are repeats, the mel rows that a
     convolution channel hands to the next layer are a block.
     """
@@ -54,7 +54,7 @@ class WidthGroup:
         name: Unique in the model, e.g. ``gru.0``.
         field: The field of the specification that holds the group's width.
         size: Number of units now.
-        members: All parameters that the units stand in.
+        members: All parameters and buffers that the units stand in.
     """
 
     name: str

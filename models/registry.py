@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from models.base import KwsModel, ModelSpec
 from models.errors import ModelError
+from models.registering import Registry, check_class, check_frozen, defined_in, shown
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,10 @@ class Family:
 
     name: str
     default: ModelSpec
-    model: Callable[..., KwsModel]
+    model: type[KwsModel]
 
 
-_FAMILIES: dict[str, Family] = {}
+_FAMILIES: Registry[Family] = Registry("model", ModelError, lambda family: family.model)
 # The modules of this package that register a family when they are imported.
 _OWN = ("models.crnn",)
 
@@ -38,18 +39,24 @@ def register(name: str, default: ModelSpec) -> Callable[[type[KwsModel]], type[K
         default: The uncompressed base: the specification that is trained as teacher.
 
     Raises:
-        ModelError: The name, or the type of the specification, is taken.
+        ModelError: The name, or the type of the specification, is taken; or either is not of its kind.
     """
+    _FAMILIES.check_name(name)
+    if not isinstance(default, ModelSpec):
+        raise ModelError(
+            f"{name}: {shown(default)} must be an instance of a class that derives from ModelSpec"
+        )
+    check_frozen(type(default), ModelError)
 
     def add(model: type[KwsModel]) -> type[KwsModel]:
-        if name in _FAMILIES:
-            raise ModelError(f"a model named {name!r} is already registered; choose another name")
-        if any(type(family.default) is type(default) for family in _FAMILIES.values()):
-            kind = type(default).__name__
-            raise ModelError(
-                f"{kind} already belongs to another model; give {name!r} a specification class of its own"
-            )
-        _FAMILIES[name] = Family(name, default, model)
+        check_class(model, KwsModel, ModelError)
+        for other in _FAMILIES.values():
+            if type(other.default) is type(default) and other.name != name:
+                raise ModelError(
+                    f"{type(default).__name__} already belongs to the model {other.name!r}, by "
+                    f"{defined_in(other.model)}; give {name!r} a specification class of its own"
+                )
+        _FAMILIES.enter(name, Family(name, default, model))
         return model
 
     return add

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from bench.commands.options import repeated, shared_config, training_options
+from bench.commands.options import not_blank, repeated, shared_config, training_options
 
 
 @click.command()
 @click.option(
-    "--chain", metavar="CHAIN", default="dq+sp+ad+kd", show_default=True, help="The chain to take apart."
+    "--chain",
+    metavar="CHAIN",
+    default="dq+sp+ad+kd",
+    show_default=True,
+    callback=not_blank,
+    help="The chain to take apart.",
 )
 @training_options
 def ablate(
@@ -50,4 +54,4 @@ def ablate(
         seed=seed,
     )
     configs = repeated(shared, keywords, repeats, fixed_teacher)
-    sys.exit(ablate_and_show(configs, out, jobs=jobs, plugins=plugin))
+    raise click.exceptions.Exit(ablate_and_show(configs, out, jobs=jobs, plugins=plugin))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -79,7 +78,7 @@ def compare(
     for line in broken:
         click.echo(f"bench: {line}", err=True)
     if broken:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _test(

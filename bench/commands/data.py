@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
+from bench.commands.numbers import Whole
 from bench.plugins import plugin_option
 
 split_option = click.option(
@@ -56,7 +55,7 @@ def data_info(path: str, keyword: str, split: str) -> None:
 )
 @split_option
 @click.option(
-    "--pairs", type=click.IntRange(0), default=5, show_default=True, help="Show so many copies of each kind."
+    "--pairs", type=Whole(0), default=5, show_default=True, help="Show so many copies of each kind."
 )
 def data_leaks(path: str, keyword: str, split: str, pairs: int) -> None:
     """Look for what stands in two splits. PATH as in bench data info.
@@ -78,4 +77,4 @@ def data_leaks(path: str, keyword: str, split: str, pairs: int) -> None:
     console.print(table)
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    sys.exit(int(leaks.found))
+    raise click.exceptions.Exit(int(leaks.found))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench.commands.numbers import Whole
 from bench.plugins import plugin_option
 
 
@@ -13,7 +14,7 @@ from bench.plugins import plugin_option
 @plugin_option()
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
-    "--rounds", type=click.IntRange(3), default=30, show_default=True, help="Bursts of each runtime, in turn."
+    "--rounds", type=Whole(3), default=30, show_default=True, help="Bursts of each runtime, in turn."
 )
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="The table.  [default: RUN/latency.csv]"

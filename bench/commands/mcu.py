@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench.commands.numbers import Number, Whole
 from bench.plugins import plugin_option
 
 CPU_NAMES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
@@ -19,19 +20,17 @@ CPU_NAMES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33
 )
 @click.option(
     "--clock-mhz",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0.001, 100_000),
     default=64,
     show_default=True,
     help="For the estimate.",
 )
 @click.option(
     "--cycles-per-instruction",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0.001, 1000),
     help="For the estimate.  [default: 1.0 to 1.5, by processor]",
 )
-@click.option(
-    "--clips", type=click.IntRange(1), default=8, show_default=True, help="Clips of validation to compare."
-)
+@click.option("--clips", type=Whole(1), default=8, show_default=True, help="Clips of validation to compare.")
 @click.option("--data", help="Where the run's corpus lies now.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Keep sources and ELF image here."

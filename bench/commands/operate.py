@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench.commands.numbers import Number, Whole
 from bench.plugins import plugin_option
 
 
@@ -15,7 +16,7 @@ from bench.plugins import plugin_option
 @click.option(
     "--max-false-alarms",
     "rates",
-    type=click.FloatRange(0),
+    type=Number(0),
     multiple=True,
     default=(0.1, 0.5, 1.0),
     show_default=True,
@@ -23,14 +24,14 @@ from bench.plugins import plugin_option
 )
 @click.option(
     "--joinings",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=3,
     show_default=True,
     help="Streams of each split: the same clips in other orders, gaps and noise.",
 )
 @click.option(
     "--max-buffer-len",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=12,
     show_default=True,
     help="Model frames that attention looks back on; of 80 ms in crnn, so that 12 are a second.",

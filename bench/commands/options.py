@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.commands.numbers import Whole
 from bench.plugins import plugin_option
+from models.errors import ChainError
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
@@ -41,20 +43,18 @@ TRAINING = (
         "them chooses the epoch and is reported.",
     ),
     click.option("--recipe", help="How to train (see bench list).  [default: default, or the preset's]"),
-    click.option(
-        "--epochs", type=click.IntRange(1), help="Epochs of each training at most.  [default: the recipe's]"
-    ),
+    click.option("--epochs", type=Whole(1), help="Epochs of each training at most.  [default: the recipe's]"),
     click.option(
         "--versions",
-        type=click.IntRange(0),
+        type=Whole(0, 1000),
         help="Augmented versions of each clip made ahead; 0: augment in every step.  [default: the recipe's]",
     ),
     click.option(
-        "--seed", type=int, default=0, show_default=True, help="Of weights, order and augmentation."
+        "--seed", type=Whole(), default=0, show_default=True, help="Of weights, order and augmentation."
     ),
     click.option(
         "--repeats",
-        type=click.IntRange(1),
+        type=Whole(1, 10_000),
         default=1,
         show_default=True,
         help="Train so often, with the seeds SEED, SEED + 1 and so on, bases and students alike.",
@@ -66,7 +66,7 @@ TRAINING = (
     ),
     click.option(
         "--jobs",
-        type=click.IntRange(1),
+        type=Whole(1),
         default=1,
         show_default=True,
         help="Trainings at once, each in a process of its own.",
@@ -86,6 +86,16 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(TRAINING):
         command = option(command)
     return command
+
+
+def not_blank(_context: click.Context, _option: click.Parameter, given: Any) -> Any:
+    """Refuses an empty chain, which is more likely a variable that is not set than the base."""
+    for chain in (given,) if isinstance(given, str) else given:
+        if not chain.strip():
+            raise ChainError(
+                f"--chain {chain!r} is empty; write base for the base alone, or a chain such as kd"
+            )
+    return given
 
 
 def shared_config(

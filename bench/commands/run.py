@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from bench.commands.options import repeated, shared_config, training_options
+from bench.commands.numbers import Number
+from bench.commands.options import not_blank, repeated, shared_config, training_options
 
 
 @click.command()
@@ -17,6 +17,7 @@ from bench.commands.options import repeated, shared_config, training_options
     "chains",
     multiple=True,
     metavar="CHAIN",
+    callback=not_blank,
     help="Compressors, the last to act first, with options: dq+kd:hidden=12,kernel=13x5; 'base' is the base "
     "alone.  Repeatable.  [default: dq+sp+ad+kd]",
 )
@@ -27,7 +28,7 @@ from bench.commands.options import repeated, shared_config, training_options
 )
 @click.option(
     "--target-metric",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="X",
     help="Stop training a student once its au_fa_fr on validation is at most X.",
 )
@@ -73,4 +74,4 @@ def run(
     rows = asked.rows + (given if preset else ())
     every = repeated(replace(shared, target_metric=target), keywords, repeats, fixed_teacher)
     configs = [replace(each, chain=row.chain, label=row.label) for each in every for row in rows]
-    sys.exit(run_and_show(configs, out, jobs=jobs, plugins=plugin))
+    raise click.exceptions.Exit(run_and_show(configs, out, jobs=jobs, plugins=plugin))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 
 import click
 
+from bench.commands.numbers import Number, Whole
 from bench.plugins import plugin_option
 
 
@@ -15,22 +15,22 @@ from bench.plugins import plugin_option
 @plugin_option()
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("audio")
-@click.option("--chunk-ms", type=click.IntRange(1), default=80, show_default=True, help="Audio in each step.")
+@click.option("--chunk-ms", type=Whole(1), default=80, show_default=True, help="Audio in each step.")
 @click.option(
     "--max-buffer-len",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=24,
     show_default=True,
     help="Model frames that attention looks back on; of 80 ms in crnn, so that 12 are a second.",
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     help="Detect at or above this probability.  [default: chosen on validation]",
 )
 @click.option(
     "--max-false-alarms",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=10,
     show_default=True,
     help="An hour, on validation, for 'test'.",
@@ -63,4 +63,4 @@ def stream(
     if audio == "test":
         stream_test(run_path, data, config, out, click.echo)
     elif stream_file(run_path, audio, config, out, click.echo).interrupted and audio != "-":
-        sys.exit(128 + signal.SIGINT)
+        raise click.exceptions.Exit(128 + signal.SIGINT)

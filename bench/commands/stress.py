@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench.commands.numbers import Whole
 from bench.plugins import plugin_option
 
 
@@ -28,7 +29,7 @@ from bench.plugins import plugin_option
 )
 @click.option("--data", help="Where the runs' corpus lies now.")
 @click.option(
-    "--draws", type=click.IntRange(10), default=1000, show_default=True, help="Of each bootstrap interval."
+    "--draws", type=Whole(10, 1_000_000), default=1000, show_default=True, help="Of each bootstrap interval."
 )
 @click.option(
     "--out",

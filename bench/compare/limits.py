@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from bench.compare.tables import COST, EFFORT, ROUNDING, Comparison, measure_named
 from models.errors import ResultsError
+from models.numbers import number
 
-PATTERN = re.compile(r"\s*(\w+)\s*([<>])\s*([+-](?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%?)\s*", re.IGNORECASE)
+PATTERN = re.compile(r"\s*(\w+)\s*([<>])\s*([+-][^\s%]*)\s*(%?)\s*")
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,17 @@ def parse_limit(text: str) -> Limit:
         raise ResultsError(
             f'--fail-if {text!r}: give a measure, < or >, and a signed difference, as in "au_fa_fr>+10%"'
         )
-    name, way, amount, percent = found.groups()
+    name, way, signed, percent = found.groups()
     if measure_named(name) is None:
         raise ResultsError(
             f"--fail-if {text!r}: no measure {name!r}; there is: au_fa_fr, auc, one_minus_auc, eer, "
             f"frr_at_far_..., accuracy, validation_..., {', '.join((*COST, *EFFORT))}"
         )
-    return Limit(text, name, way == ">", float(amount) / (100 if percent else 1), bool(percent))
+    try:
+        amount = number(signed)
+    except ValueError as error:
+        raise ResultsError(f"--fail-if {text!r}: {error}") from None
+    return Limit(text, name, way == ">", amount / (100 if percent else 1), bool(percent))
 
 
 def exceeded(limit: Limit, comparison: Comparison) -> list[str]:

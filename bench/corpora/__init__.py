@@ -8,10 +8,11 @@ from pathlib import Path
 from bench.corpora.base import SPLITS, Corpus
 from bench.corpora.splits import SPLIT_RULES
 from models.errors import CorpusError
+from models.registering import Registry, shown
 
 # Given the keyword to speak, if any, and whether to show progress.
 Opener = Callable[[str | None, bool], Corpus]
-_OPENERS: dict[str, Opener] = {}
+_OPENERS: Registry[Opener] = Registry("corpus", CorpusError)
 _SPEECH_COMMANDS = {"speech-commands": "v0.01", "speech-commands-v0.02": "v0.02"}
 
 
@@ -19,13 +20,14 @@ def register(name: str) -> Callable[[Opener], Opener]:
     """Decorator that makes a corpus available under a name for ``--data``.
 
     Raises:
-        CorpusError: The name is taken.
+        CorpusError: The name is none or is taken, or what is decorated cannot be called.
     """
+    _OPENERS.check_name(name)
 
     def add(opener: Opener) -> Opener:
-        if name in _OPENERS:
-            raise CorpusError(f"a corpus named {name!r} is already registered; choose another name")
-        _OPENERS[name] = opener
+        if not callable(opener):
+            raise CorpusError(f"{name}: {shown(opener)} must be a function (keyword, progress) -> Corpus")
+        _OPENERS.enter(name, opener)
         return opener
 
     return add

@@ -77,7 +77,7 @@ def load_preset(name: str) -> Preset:
     _check_entries(path, content, Preset)
     for row in rows:
         _check_entries(path, row, Row)
-        if not isinstance(row.get("chain"), str):
+        if not row.get("chain", "").strip():
             raise KwsError(f'preset {path}: a row without a chain; write chain = "kd", or chain = "base"')
     return Preset(rows=tuple(Row(**row) for row in rows), **content)
 

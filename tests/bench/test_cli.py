@@ -4,9 +4,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -93,6 +94,14 @@ def test_data_info_counts_clips(tone_folder: Path) -> None:
     [
         (["--chain", "kx"], "no compressor 'kx'"),
         (["--chain", "kd+dq"], "write dq+kd"),
+        (["--chain", ""], "--chain '' is empty; write base for the base alone, or a chain such as kd"),
+        (["--chain", "kd", "--chain", "  "], "--chain '  ' is empty; write base for the base alone"),
+        (["--chain", "+"], "write dq+kd, or base for the base alone"),
+        (["--chain", "kd+"], "write dq+kd, or base for the base alone"),
+        (["--chain", ","], "no compressor ','; there is: ad, dq, kd, lr, qat, sp, sq, and base"),
+        (["--chain", "kd:temperature=1e300"], "kd: temperature=1e300 must be from 0.001 to 1000"),
+        (["--chain", "kd:temperature=1e+3"], "write numbers without a plus, such as 1e3"),
+        (["--chain", "kd:hidden=１２"], "kd: hidden=１２ must be a whole number such as 12"),
         (["--chain", "kd", "--chain", "kd:hiden=3"], "cannot read option"),
         (["--model", "rnn"], "no model named 'rnn'; there is: crnn"),
         (["--recipe", "fast"], "no recipe named 'fast'; there is: default, kws-hw"),
@@ -112,6 +121,61 @@ def test_bad_input_is_one_line_and_status_two(
     # A folder that is read for the first time shows its progress.
     assert [line for line in lines if not line.startswith(("reading", "decoding"))] == lines[-1:]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("chain", "says"),
+    [
+        ("", "--chain '' is empty; write base for the base alone"),
+        (" ", "--chain ' ' is empty; write base for the base alone"),
+        ("+", "or base for the base alone"),
+        ("kd+", "or base for the base alone"),
+        (",", "and base, which stands alone"),
+        ("base", "nothing to leave out of the base"),
+    ],
+)
+def test_nothing_is_not_taken_apart(chain: str, says: str, tmp_path: Path) -> None:
+    result = call("ablate", "--chain", chain, "--data", tmp_path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def numeric_options() -> Iterator[tuple[str, click.Option]]:
+    """Every option of every command that takes a number, by the command's name."""
+    found = [(command.name or "", command) for command in main.commands.values()]
+    for name, command in found:
+        if isinstance(command, click.Group):
+            found += [(f"{name} {inner.name}", inner) for inner in command.commands.values()]
+        for option in command.params:
+            if option.type.name.startswith(("integer", "float")):
+                assert isinstance(option, click.Option)
+                yield name, option
+
+
+NUMERIC = list(numeric_options())
+
+
+def test_options_that_take_numbers_are_found() -> None:
+    names = {f"{command} {option.opts[0]}" for command, option in NUMERIC}
+    assert {"run --seed", "operate --max-false-alarms", "stream --threshold", "mcu --clock-mhz"} <= names
+    assert {"data leaks --pairs", "ablate --epochs", "stress --draws", "latency --rounds"} <= names
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), NUMERIC, ids=[f"{command} {option.opts[0]}" for command, option in NUMERIC]
+)
+def test_only_plain_finite_numbers_are_read(command: str, option: click.Option) -> None:
+    for text in ("nan", "inf", "-inf", "1e999", "１０", "1_0", " 1", "1\n", "", "9" * 400):
+        with pytest.raises(click.BadParameter, match=r"is no (finite|whole) number") as refused:
+            option.type.convert(text, option, None)
+        assert "\n" not in refused.value.message
+    assert isinstance(option.type, click.IntRange | click.FloatRange)
+    in_range = int(option.type.min or 0) + 1
+    assert option.type.convert(str(in_range), option, None) == in_range
+    result = call(*command.split(), option.opts[0], "nan")
+    assert result.exit_code == 2
+    assert "'nan' is no " in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--epochs", "x"], ["--target-metric", "-1"]])

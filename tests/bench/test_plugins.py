@@ -1,5 +1,7 @@
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,14 +9,18 @@ import pytest
 from bench.records import load_results
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+HALF = EXAMPLES / "compressor_half.py"
+
+
+def command(*arguments: str | Path, path: Path | None = None) -> list[str]:
+    set_path = f"import sys; sys.path.insert(0, {str(path)!r}); " if path else ""
+    code = f"{set_path}from bench.cli import main; main(prog_name='bench')"
+    return [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
 
 
 def bench(*arguments: str | Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     """In a process of its own, so that what plugins register goes with it."""
-    set_path = f"import sys; sys.path.insert(0, {str(path)!r}); " if path else ""
-    code = f"{set_path}from bench.cli import main; main(prog_name='bench')"
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command(*arguments, path=path), capture_output=True, text=True, check=False)
 
 
 def test_the_three_examples_work_together(tmp_path: Path) -> None:
@@ -59,22 +65,48 @@ def test_list_shows_where_each_comes_from() -> None:
     assert "(built in)" in next(line for line in done.stdout.splitlines() if line.startswith("  kd"))
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("def broken(:", "SyntaxError"),
-        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
-    ],
+REGISTER = {
+    kind: f"from {module} import register\n"
+    for kind, module in (
+        ("model", "models.registry"),
+        ("compressor", "compressors.registry"),
+        ("corpus", "bench.corpora"),
+    )
+}
+# What cannot be imported, and what is said of it.
+FAILING = (
+    ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    ("def broken(:", "SyntaxError"),
+    ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+    ("import sys; sys.exit(0)", "SystemExit: 0"),
+    ("raise KeyboardInterrupt", "KeyboardInterrupt: no message"),
+    (REGISTER["corpus"] + "@register\ndef tones(): ...", "a corpus needs a name, as in @register("),
+    (
+        REGISTER["corpus"] + "register('tones')(3)",
+        "tones: 3 must be a function (keyword, progress) -> Corpus",
+    ),
+    (REGISTER["corpus"] + "register('synthetic')(min)", "a corpus 'synthetic' is already registered, by "),
+    (REGISTER["model"] + "register('gru2', 3)(3)", "gru2: 3 must be an instance of a class"),
+    (REGISTER["compressor"] + "register(lambda: 3)", "<lambda> must be a class that derives from Compressor"),
+    (
+        REGISTER["compressor"] + "from compressors.base import Compressor\n"
+        "@register\nclass Bare(Compressor):\n    token = 'bare'",
+        "Bare must be a frozen dataclass: put @dataclass(frozen=True) right above the class",
+    ),
 )
-def test_a_plugin_that_fails_names_itself_and_the_rest_works(text: str, says: str, tmp_path: Path) -> None:
-    plugin = tmp_path / "broken.py"
-    plugin.write_text(text)
-    done = bench("list", "--plugin", plugin, "--plugin", EXAMPLES / "model_gru.py")
+
+
+def test_plugins_that_fail_name_themselves_and_the_rest_works(tmp_path: Path) -> None:
+    plugins = [tmp_path / f"broken{number}.py" for number in range(len(FAILING))]
+    for plugin, (text, _) in zip(plugins, FAILING, strict=True):
+        plugin.write_text(text)
+    given = [part for plugin in (*plugins, EXAMPLES / "model_gru.py") for part in ("--plugin", plugin)]
+    done = bench("list", *given)
     assert done.returncode == 0
-    assert f"bench: plugin {plugin} cannot be imported: " in done.stderr
-    assert says in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    lines = done.stderr.splitlines()
+    for line, plugin, (_, says) in zip(lines, plugins, FAILING, strict=True):
+        assert line.startswith(f"bench: plugin {plugin} cannot be imported: ")
+        assert says in line
     assert "  gru " in done.stdout
 
 
@@ -90,3 +122,100 @@ def test_installed_plugins_are_found_by_entry_point(tmp_path: Path) -> None:
     line = next(line for line in done.stdout.splitlines() if line.startswith("  hf"))
     assert "their-plugin (kws_bench.compressors: hf)" in line
     assert "kws_bench.models: x of their-plugin cannot be imported: ModuleNotFoundError" in done.stderr
+
+
+COMPRESSORS = "from compressors.registry import _COMPRESSORS, compressors\nkinds = compressors()\n"
+# What changes something that it did not bring, and what that is.
+TAKING = (
+    (COMPRESSORS + "del _COMPRESSORS['kd']", "the compressor 'kd'"),
+    (COMPRESSORS + "_COMPRESSORS['kd'] = kinds['ad']", "the compressor 'kd'"),
+    (COMPRESSORS + "del _COMPRESSORS['hf']\nraise ValueError", "the compressor 'hf'"),
+    (COMPRESSORS + "kinds['kd'].loss_terms = None", "DarkKD.loss_terms"),
+    (COMPRESSORS + "kinds['kd'].convert = None", "DarkKD.convert"),
+    (COMPRESSORS + "kinds['kd'].__mro__[1].alpha = 9", "Distillation.alpha"),
+    ("from models.crnn import Crnn\nCrnn.stream = None", "Crnn.stream"),
+    ("from models import registry\nregistry._FAMILIES.clear()", "the model 'crnn'"),
+)
+
+
+def test_plugins_that_take_something_away_are_named_and_what_they_took_is_there(tmp_path: Path) -> None:
+    """The chain is refused for its option alone, so ``kd`` and ``crnn`` are what they were."""
+    plugins = [tmp_path / f"taker{number}.py" for number in range(len(TAKING))]
+    for plugin, (text, _) in zip(plugins, TAKING, strict=True):
+        plugin.write_text(text)
+    given = [part for plugin in (HALF, *plugins) for part in ("--plugin", plugin)]
+    done = bench("run", *given, "--chain", "hf+kd:alpha=2")
+    assert done.returncode == 2
+    *lines, last = done.stderr.splitlines()
+    for line, plugin, (_, what) in zip(lines, plugins, TAKING, strict=True):
+        assert line == (
+            f"bench: plugin {plugin} cannot be imported: it must not change {what}, "
+            "but bring something under another name"
+        )
+    assert last == "bench: kd: alpha=2.0 must be above 0 and at most 1"
+
+
+def test_of_two_plugins_that_want_one_token_the_second_is_told_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    second = tmp_path / "other" / HALF.name
+    second.write_text(HALF.read_text().replace("example: weights", "other weights"))
+    done = bench("list", "--plugin", HALF, "--plugin", second)
+    assert done.stderr == (
+        f"bench: plugin {second} cannot be imported: ChainError: a compressor 'hf' is already registered, "
+        f"by {HALF}; choose another name\n"
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("  hf"))
+    assert line == f"  hf  example: weights stored in half precision ({HALF})"
+
+
+def test_a_built_in_token_is_not_given_to_a_plugin(tmp_path: Path) -> None:
+    plugin = tmp_path / "thief.py"
+    plugin.write_text(HALF.read_text().replace('"hf"', '"kd"'))
+    done = bench("run", "--plugin", plugin, "--chain", "kd:alpha=2")
+    assert done.returncode == 2
+    first, last = done.stderr.strip().splitlines()
+    assert (
+        f"plugin {plugin} cannot be imported: ChainError: a compressor 'kd' is already registered, by "
+        in first
+    )
+    assert first.endswith("distill.py; choose another name")
+    assert last == "bench: kd: alpha=2.0 must be above 0 and at most 1"
+
+
+def test_what_ends_the_program_from_inside_a_compressor_is_no_success(tmp_path: Path) -> None:
+    """Whatever else: ``sys.exit(0)`` in a plugin is not status 0 with nothing done."""
+    plugin = tmp_path / "leaver.py"
+    method = "    def check(self, base, student) -> None:\n        raise SystemExit(0)\n\n"
+    plugin.write_text(HALF.read_text().replace("    def convert", f"{method}    def convert"))
+    done = bench("run", "--plugin", plugin, "--chain", "hf", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    line = plugin.read_text().splitlines().index("        raise SystemExit(0)") + 1
+    assert done.stderr == (
+        f"bench: {plugin}, line {line}, ended the program with SystemExit(0); "
+        "a plugin must raise an error instead\n"
+    )
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("swallows", [False, True])
+def test_ctrl_c_while_a_plugin_is_imported_stops_the_command(
+    ended_by: signal.Signals, swallows: bool, tmp_path: Path, hears_ctrl_c: Callable[[], None]
+) -> None:
+    plugin = tmp_path / "slow.py"
+    wait = "time.sleep(60)"
+    body = f"try:\n    {wait}\nexcept BaseException:\n    pass" if swallows else wait
+    plugin.write_text(f"import time\nprint('importing', flush=True)\n{body}\n")
+    started = subprocess.Popen(
+        command("list", "--plugin", plugin),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hears_ctrl_c,
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "importing\n"
+    started.send_signal(ended_by)
+    said, errors = started.communicate(timeout=30)
+    assert started.returncode == 130
+    assert errors.strip() == "stopped; what is finished stays"
+    assert said == ""

@@ -22,6 +22,7 @@ BASE = CrnnSpec()
         ("dq", "DQ+B", ["dq"]),
         ("", "B", []),
         ("base", "B", []),
+        (" Base ", "B", []),
         ("kd:kernel=13x5,hidden=12", "KD(kernel=13x5,hidden=12)", ["kd"]),
     ],
 )
@@ -69,14 +70,12 @@ def test_a_chain_has_one_text(text: str) -> None:
         ("kd:kernel=3", "kernel=3 must be two whole numbers"),
         ("kd:kernel=50x5", "50 mel bands"),
         ("kd:alpha=1.5", "alpha=1.5 must be above 0"),
-        ("kd:temperature=0", "temperature=0.0 must be above 0"),
+        ("kd:temperature=0", "temperature=0 must be from 0.001 to 1000"),
         ("kd:channels=8,kernel=5x20,hidden=64", "the student is the base itself"),
         ("ad+kd:kernel=15x5", "attends to 11 frames a clip and the student to 13"),
         ("kd:temperature=nan", "must be a finite number"),
         ("sp:decay=inf", "must be a finite number"),
         ("sp:keep=0", "keep=0.0 must be above 0"),
-        ("sp:decay=-1", "decay=-1.0 must be above 0"),
-        ("+kd", "no compressor ''"),
         ("kd:hidden=100000000", r"kd:hidden=100000000: a model of .* more than the base's 70,443"),
         ("kd:hidden=200", r"kd:hidden=200: a model of .* more than the base's 70,443"),
         ("kd:kernel=5x99999999999999", "more than the base's 70,443"),
@@ -85,6 +84,20 @@ def test_a_chain_has_one_text(text: str) -> None:
         ("kd:hidden=" + "9" * 40, "of these sizes cannot be built"),
         ("lr:rank=20000", "makes the GRU no smaller"),
         ("lr:recurrent=1" + "0" * 30, "makes the GRU no smaller"),
+        ("sp:decay=-1", "decay=-1 must be above 0"),
+        ("+kd", "nothing stands on one side of a plus; write dq.kd, or base for the base alone"),
+        ("kd+", "nothing stands on one side of a plus"),
+        (" + ", "nothing stands on one side of a plus"),
+        ("dq++kd", "nothing stands on one side of a plus"),
+        (",", "no compressor ','; there is: .*, and base, which stands alone"),
+        ("dq+base", "no compressor 'base'; .* and base, which stands alone"),
+        ("kd:temperature=1e+3", r"^kd:temperature=1e\+3: a plus joins compressors.* such as 1e3 or 12"),
+        ("dq+kd:hidden=+12+sp", r"^dq\+kd:hidden=\+12\+sp: a plus joins compressors"),
+        ("kd:temperature=1e300", "temperature=1e300 must be from 0.001 to 1000"),
+        ("ad:temperature=1e-9", "temperature=1e-09 must be from 0.001 to 1000"),
+        ("sp:decay=1e7", "decay=10000000 must be above 0 and at most 1000000"),
+        ("lr:rank=1e300", "makes the GRU no smaller"),
+        ("qat:bits=8/gru.hh=44", "bits=gru.hh=44 must be a width from 2 to 8"),
     ],
 )
 def test_refusals_say_what_would_work(text: str, says: str) -> None:
@@ -119,6 +132,6 @@ def test_two_converters_are_refused() -> None:
 
 @pytest.mark.parametrize(("token", "says"), [("kd", "already registered"), ("K D", "lower-case")])
 def test_tokens_are_given_once(token: str, says: str) -> None:
-    broken = type("Broken", (Compressor,), {"token": token})
+    broken = dataclass(frozen=True)(type("Broken", (Compressor,), {"token": token}))
     with pytest.raises(ChainError, match=says):
         registry.register(broken)

@@ -1,4 +1,7 @@
+from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +11,8 @@ from compressors.base import TrainStep
 from compressors.chain import parse
 from compressors.structured_prune import StructuredPrune, kept_units
 from compressors.surgery import narrow, unit_counts, unit_norms, zero_units
-from models.base import KwsModel, Member, WidthGroup, count_params
+from models import registry
+from models.base import KwsModel, Member, ModelOutput, ModelSpec, WidthGroup, count_params
 from models.crnn import CrnnSpec
 from models.errors import ChainError, ModelError
 from models.registry import build
@@ -136,3 +140,110 @@ def test_a_member_finds_its_rows() -> None:
 
     found = unit_index(torch.tensor([1]), 2, Member("any", 0, repeats=2, block=3))
     assert found.tolist() == [3, 4, 5, 9, 10, 11]
+
+
+@dataclass(frozen=True)
+class NormedSpec(ModelSpec):
+    channels: int = 6
+    affine: bool = True
+    named: bool = True
+
+
+class Normed(KwsModel):
+    """Convolution, batch normalisation, and a reader without ReLU between: what is not zero is heard."""
+
+    spec: NormedSpec
+
+    def __init__(self, spec: NormedSpec) -> None:
+        super().__init__(spec)
+        self.conv = nn.Conv1d(40, spec.channels, 3, bias=not spec.affine)
+        self.norm = nn.BatchNorm1d(spec.channels, affine=spec.affine)
+        self.mix = nn.Conv1d(spec.channels, 5, 1)
+        self.classifier = nn.Linear(5, 2)
+
+    def forward(self, log_mel: torch.Tensor) -> ModelOutput:
+        return ModelOutput(self.classifier(self.mix(self.norm(self.conv(log_mel))).mean(2)), None)
+
+    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> None:
+        return None
+
+    def stream(self, chunk: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        raise NotImplementedError
+
+    def width_groups(self) -> tuple[WidthGroup, ...]:
+        own = ("norm.weight", "norm.bias") if self.spec.affine else ("conv.bias",)
+        kept = ("norm.running_mean", "norm.running_var") if self.spec.named else ()
+        members = tuple(Member(name, 0) for name in ("conv.weight", *own, *kept))
+        return (WidthGroup("conv", "channels", self.spec.channels, (*members, Member("mix.weight", 1))),)
+
+
+@pytest.fixture
+def normed() -> Iterator[None]:
+    registry.register("normed", NormedSpec())(Normed)
+    yield
+    del registry._FAMILIES["normed"]
+
+
+def trained_norm(spec: NormedSpec, compressor: StructuredPrune) -> KwsModel:
+    """After steps under the compressor's penalty, on inputs that are neither centred nor of one scale."""
+    torch.manual_seed(0)
+    model = compressor.prepare(build(spec)).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(5):
+        output, labels = model(3 + 2 * torch.randn(16, 40, 20)), torch.randint(2, (16,))
+        loss = nn.functional.cross_entropy(output.logits, labels)
+        terms = compressor.loss_terms(TrainStep(model, output, None, labels))
+        optimizer.zero_grad()
+        (loss + terms["group_penalty"]).backward()
+        optimizer.step()
+    assert (model.norm.running_mean.abs() > 0.01).all()
+    return model.eval()
+
+
+@pytest.mark.usefixtures("normed")
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_model_with_batch_normalisation_is_cut_to_what_masking_computes(affine: bool) -> None:
+    compressor = StructuredPrune(channels=2)
+    model = trained_norm(NormedSpec(affine=affine), compressor)
+    (group,) = model.width_groups()
+    kept = kept_units(model, group)
+    pruned, masked = compressor.surgery(model), deepcopy(model)
+    zero_units(masked, group, others(group, kept))
+    log_mel = 3 + 2 * torch.randn(8, 40, 101)
+    with torch.no_grad():
+        torch.testing.assert_close(pruned(log_mel).logits, masked(log_mel).logits, atol=1e-5, rtol=0)
+        assert not torch.allclose(pruned(log_mel).logits, model(log_mel).logits, atol=1e-3)
+        # What is zero says nothing, whatever reads it.
+        heard = masked.norm(masked.conv(log_mel))
+    assert (heard[:, others(group, kept)] == 0).all()
+    assert (heard[:, kept] != 0).any()
+    for name in ("running_mean", "running_var"):
+        assert torch.equal(getattr(pruned.norm, name), getattr(model.norm, name)[kept])
+    assert pruned.norm.num_batches_tracked == model.norm.num_batches_tracked == 5
+    assert not [name for name, _ in pruned.named_buffers() if name.startswith("sp_")]
+
+
+@pytest.mark.usefixtures("normed")
+def test_running_statistics_have_no_say_in_norms_and_penalties() -> None:
+    """A variance starts at 1, and would outweigh all else; it is not trained, so it does not fade."""
+    model = build(NormedSpec())
+    (group,) = model.width_groups()
+    before = unit_norms(model, group)
+    model.norm.running_var.fill_(100.0)
+    assert torch.equal(unit_norms(model, group), before)
+    by_hand = model.conv.weight.square().sum((1, 2)) + model.norm.weight**2 + model.norm.bias**2
+    by_hand += model.mix.weight.square().sum((0, 2))
+    torch.testing.assert_close(before, by_hand.sqrt().detach())
+    assert set(unit_counts(model, group, torch.tensor([0]))) == {
+        *("conv.weight", "norm.weight", "norm.bias", "mix.weight")
+    }
+
+
+@pytest.mark.usefixtures("normed")
+def test_what_width_groups_leave_out_is_named() -> None:
+    model = StructuredPrune(channels=2).prepare(build(NormedSpec(named=False)))
+    says = (
+        r"Normed: norm.running_mean is \(6,\) after the cut and must be \(2,\); its width groups must name it"
+    )
+    with pytest.raises(ModelError, match=says):
+        StructuredPrune(channels=2).surgery(model)

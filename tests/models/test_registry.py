@@ -1,9 +1,10 @@
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from models import registry
-from models.base import ModelSpec
+from models.base import KwsModel, ModelSpec
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ModelError
 
@@ -26,7 +27,38 @@ def test_unknown_names_list_what_exists() -> None:
 
 
 def test_names_and_specifications_are_given_once() -> None:
-    with pytest.raises(ModelError, match="already registered"):
+    with pytest.raises(ModelError, match=r"a model 'crnn' is already registered, by .*crnn\.py; choose"):
         registry.register("crnn", OtherSpec())(Crnn)
-    with pytest.raises(ModelError, match="belongs to another"):
+    with pytest.raises(
+        ModelError, match=r"CrnnSpec already belongs to the model 'crnn', by .*crnn\.py; give"
+    ):
         registry.register("twin", CrnnSpec())(Crnn)
+
+
+class Undecorated(ModelSpec):
+    width: int = 3
+
+
+class Unfinished(KwsModel):
+    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "model", "says"),
+    [
+        ("other", OtherSpec(), OtherSpec, "OtherSpec must be a class that derives from KwsModel"),
+        ("other", OtherSpec(), lambda spec: None, "<lambda> must be a class that derives from KwsModel"),
+        ("other", OtherSpec(), Unfinished, "Unfinished must define forward, stream of KwsModel"),
+        ("other", OtherSpec, Crnn, "OtherSpec must be an instance of a class that derives from ModelSpec"),
+        ("other", {"width": 3}, Crnn, r"other: \{'width': 3\} must be an instance"),
+        ("other", Undecorated(), Crnn, "Undecorated must be a frozen dataclass: put @dataclass"),
+        (Crnn, OtherSpec(), Crnn, r"a model needs a name, as in @register\(\"name\"\); got Crnn"),
+        (" ", OtherSpec(), Crnn, "a model needs a name"),
+    ],
+)
+def test_what_is_no_model_is_refused(name: Any, default: Any, model: Any, says: str) -> None:
+    there = registry.names()
+    with pytest.raises(ModelError, match=says):
+        registry.register(name, default)(model)
+    assert registry.names() == there

@@ -305,7 +305,12 @@ def test_fail_if_does_not_pass_a_run_that_failed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "au_fa_fr", "au_fa_fr>10%", "au_fa_fr>=+1", "au_fa_fr>+x", "colour>+1", "macs>+1%%"]
+    "text",
+    [
+        *("", "au_fa_fr", "au_fa_fr>10%", "au_fa_fr>=+1", "au_fa_fr>+x", "colour>+1", "macs>+1%%"),
+        *("au_fa_fr>+1e999", "au_fa_fr<-1e999%", "au_fa_fr>+inf", "au_fa_fr>+nan", "au_fa_fr>+１０%"),
+        *("au_fa_fr>+1_0", "au_fa_fr>+", "au_fa_fr>++1", "au_fa_fr>+1 0", "ａu_fa_fr>+1"),
+    ],
 )
 def test_bad_limits_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ResultsError):
