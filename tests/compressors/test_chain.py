@@ -81,7 +81,7 @@ def test_a_chain_has_one_text(text: str) -> None:
         ("kd:kernel=5x99999999999999", "more than the base's 70,443"),
         ("sq+kd:channels=1000000000", "more than the base's 70,443"),
         ("sp+ad+kd:channels=9", "more than the base's 70,443"),
-        ("kd:hidden=" + "9" * 40, "of these sizes cannot be built"),
+        ("kd:hidden=" + "9" * 18, "of these sizes cannot be built"),
         ("lr:rank=20000", "makes the GRU no smaller"),
         ("lr:recurrent=1" + "0" * 30, "makes the GRU no smaller"),
         ("sp:decay=-1", "decay=-1 must be above 0"),
