@@ -14,10 +14,8 @@ from models.base import (
     N_CLASSES,
     N_MELS,
     KwsModel,
-    Member,
     ModelOutput,
     ModelSpec,
-    WidthGroup,
 )
 from models.errors import ModelError
 from models.factored import FactoredGru
@@ -221,56 +219,6 @@ class Crnn(KwsModel):
         outputs = torch.cat([state.outputs, output], 1)[:, keep]
         logits = self.classifier(_attend(energies, outputs))
         return logits, state._replace(hidden=hidden, energies=energies, outputs=outputs)
-
-    def width_groups(self) -> tuple[WidthGroup, ...]:
-        """Convolution channels, units of each GRU layer, units of the attention's inner layer."""
-        spec = self.spec
-        if spec.sparsity:
-            return ()  # no rows and columns to cut
-        readers = [Member("attention.0.weight", 1), Member("classifier.weight", 1)]
-        gru = [
-            WidthGroup(f"gru.{layer}", "hidden", spec.hidden, (*_gru_members(spec, layer), *following))
-            for layer, following in enumerate(
-                [[Member(_gru_reader(spec, n), 1)] for n in range(1, spec.layers)] + [readers]
-            )
-        ]
-        conv = (
-            Member("conv.weight", 0),
-            Member("conv.bias", 0),
-            Member(_gru_reader(spec, 0), 1, block=spec.mel_rows),
-        )
-        inner = (
-            Member("attention.0.weight", 0),
-            Member("attention.0.bias", 0),
-            Member("attention.2.weight", 1),
-        )
-        return (
-            WidthGroup("conv", "channels", spec.channels, conv),
-            *gru,
-            WidthGroup("attention", "attention", spec.attention_width, inner),
-        )
-
-
-def _gru_members(spec: CrnnSpec, layer: int) -> tuple[Member, ...]:
-    """A GRU unit's own parameters: its row in the three gates (r, z, n), its column in the recurrence."""
-    if not spec.factored:
-        names = [f"gru.{name}_l{layer}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        column = f"gru.weight_hh_l{layer}"
-    else:
-        ups = (
-            f"gru.input.{layer}{'.1' * (spec.input_rank > 0)}",
-            f"gru.recurrent.{layer}{'.1' * (spec.recurrent_rank > 0)}",
-        )
-        names = [f"{up}.{name}" for name in ("weight", "bias") for up in ups]
-        column = f"gru.recurrent.{layer}{'.0' * (spec.recurrent_rank > 0)}.weight"
-    return (*(Member(name, 0, repeats=3) for name in names), Member(column, 1))
-
-
-def _gru_reader(spec: CrnnSpec, layer: int) -> str:
-    """The parameter whose columns read what comes into a layer."""
-    if not spec.factored:
-        return f"gru.weight_ih_l{layer}"
-    return f"gru.input.{layer}{'.0' * (spec.input_rank > 0)}.weight"
 
 
 def _gru(spec: CrnnSpec) -> nn.GRU | FactoredGru:
