@@ -5,12 +5,13 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from models.errors import ModelError
+if TYPE_CHECKING:
+    from models.graph.stream import StreamState
 
 # One mel frame is 10 ms: hop 160 at 16 kHz.
 FRAMES_PER_SECOND = 100
@@ -66,19 +67,27 @@ class KwsModel(nn.Module, abc.ABC):
     def forward(self, log_mel: Tensor) -> ModelOutput:
         """Whole clips, shape (B, M, T)."""
 
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> Any:
-        """The state before the first chunk.
+    def running(self) -> KwsModel:
+        """The model whose layers compute, where this one only stores what they are made of."""
+        return self
+
+    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> StreamState:
+        """The state before the first chunk; see ``models.graph.stream``.
 
         Args:
             batch: Number of streams B.
-            max_buffer_len: How many frames after the convolution attention looks back on; None for all.
+            max_buffer_len: How many frames what takes all of time (attention, a mean) looks back on; None
+                for all.
 
         Raises:
-            ModelError: The family does not stream.
+            ModelError: The forward cannot be read, or not be streamed.
         """
-        raise ModelError(f"a {type(self).__name__} cannot stream")
+        # Not at the top: a graph is read from models.
+        from models.graph.stream import stream_of
 
-    def stream(self, chunk: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return stream_of(self.running(), max_buffer_len).start(batch)
+
+    def stream(self, chunk: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
         """The next chunk of each stream.
 
         Args:
@@ -89,7 +98,7 @@ class KwsModel(nn.Module, abc.ABC):
             Logits after each frame that the chunk completed, shape (B, T', K), and the next state.
             How the audio is cut into chunks makes no difference.
         """
-        raise ModelError(f"a {type(self).__name__} cannot stream")
+        return state.stream.push(chunk, state)
 
     def start_from(self, trained: nn.Module) -> None:
         """Takes over the weights of a trained model where the architectures allow it; else stays as it is."""

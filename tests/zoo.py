@@ -36,13 +36,18 @@ class Residual(KwsModel):
         self.last = nn.Conv1d(two, two, 3, padding="same", dilation=2)
         self.classifier = nn.Linear(two, 2)
 
-    def forward(self, log_mel: Tensor) -> ModelOutput:
+    def frames(self, log_mel: Tensor) -> Tensor:
         x = functional.relu(self.norms[0](self.first(log_mel)))
         y = functional.relu6(self.norms[1](self.main[0](x)))
         y = self.norms[2](self.main[1](y))
         y += functional.relu(self.norms[3](self.shortcut(x)))
-        z = functional.silu(self.norms[4](self.last(y))) + y
-        return ModelOutput(self.classifier(z.mean(-1)), None)
+        return functional.silu(self.norms[4](self.last(y))) + y
+
+    def decide(self, frames: Tensor) -> Tensor:
+        return self.classifier(frames.mean(-1))
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        return ModelOutput(self.decide(self.frames(log_mel)), None)
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,17 @@ class Depthwise(KwsModel):
         self.gate = nn.Conv2d(spec.wide, spec.wide, 1)
         self.classifier = nn.Linear(spec.wide * 8, 2)
 
-    def forward(self, log_mel: Tensor) -> ModelOutput:
+    def frames(self, log_mel: Tensor) -> Tensor:
         x = self.stem(log_mel.unsqueeze(1))
         x = torch.sigmoid(self.norm(self.twice(self.depth(x))))
-        x = self.pool(self.point(x))
-        x = x * torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
-        return ModelOutput(self.classifier(x[:, :, 1:].mean(3).flatten(1)), None)
+        return self.pool(self.point(x))
+
+    def decide(self, frames: Tensor) -> Tensor:
+        x = frames * torch.sigmoid(self.gate(frames.mean((2, 3), keepdim=True)))
+        return self.classifier(x[:, :, 1:].mean(3).flatten(1))
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        return ModelOutput(self.decide(self.frames(log_mel)), None)
 
 
 @dataclass(frozen=True)
@@ -98,15 +108,26 @@ class Causal(KwsModel):
         self.energy = nn.Linear(spec.hidden, 1)
         self.classifier = nn.Linear(2 * spec.hidden, 2)
 
-    def forward(self, log_mel: Tensor) -> ModelOutput:
+    def frames(self, log_mel: Tensor) -> Tensor:
+        return self._heard(log_mel)[0]
+
+    def decide(self, frames: Tensor) -> Tensor:
+        return self._decided(frames, frames[:, -1])
+
+    def _decided(self, outputs: Tensor, state: Tensor) -> Tensor:
+        weighted = (torch.softmax(self.energy(outputs), 1) * outputs).sum(1)
+        return self.classifier(torch.cat([weighted, state], -1))
+
+    def _heard(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
         left = self.left(functional.pad(log_mel, (4, 0))) * self.scale
         x = torch.cat([left, self.right(log_mel)], dim=1)
         x = torch.tanh(self.norm(self.mix(x) + x))
         batch, channels, frames = x.shape
-        outputs, state = self.gru(x.permute(0, 2, 1).reshape(batch, frames, channels))
-        energies = self.energy(outputs)
-        weighted = (torch.softmax(energies, 1) * outputs).sum(1)
-        return ModelOutput(self.classifier(torch.cat([weighted, state[-1]], -1)), energies.squeeze(-1))
+        return self.gru(x.permute(0, 2, 1).reshape(batch, frames, channels))
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        outputs, state = self._heard(log_mel)
+        return ModelOutput(self._decided(outputs, state[-1]), self.energy(outputs).squeeze(-1))
 
 
 @dataclass(frozen=True)
@@ -124,13 +145,18 @@ class Split(KwsModel):
         self.along = nn.Conv2d(spec.channels, spec.channels, (1, 3), groups=spec.channels, dilation=(1, 2))
         self.last = nn.Conv2d(spec.channels, 2, 1)
 
-    def forward(self, log_mel: Tensor) -> ModelOutput:
+    def frames(self, log_mel: Tensor) -> Tensor:
         x = self.first(log_mel[:, None])
         batch, channels, mels, frames = x.shape
         x = self.norm(x.view(batch, channels * 5, mels // 5, frames)).view(batch, channels, mels, frames)
         x = self.along(x)
-        x = functional.relu(x + x.mean(2, keepdim=True))
-        return ModelOutput(self.last(x.mean((2, 3), keepdim=True)).flatten(1), None)
+        return functional.relu(x + x.mean(2, keepdim=True))
+
+    def decide(self, frames: Tensor) -> Tensor:
+        return self.last(frames.mean((2, 3), keepdim=True)).flatten(1)
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        return ModelOutput(self.decide(self.frames(log_mel)), None)
 
 
 OWN: dict[type[ModelSpec], Callable[..., KwsModel]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from torch import Tensor, fx, nn
 
 # They register what they hold.
 import models.graph.layers
-import models.graph.plain  # noqa: F401
+import models.graph.plain
 from models.base import N_MELS, ModelOutput
 from models.errors import ModelError
 from models.graph.axes import CLASS, Couplings, axis
@@ -60,16 +61,8 @@ def graph_of(model: nn.Module) -> Graph:
     Raises:
         ModelError: An operation is not known, or the forward depends on the values that it computes.
     """
-    heard = torch.zeros(
-        EXAMPLE_BATCH, getattr(getattr(model, "spec", None), "n_mels", N_MELS), EXAMPLE_FRAMES
-    )
     with _evaluating(model):
-        try:
-            tracer = _Tracer(heard)
-            found = tracer.trace(model)
-        except (fx.proxy.TraceError, NameError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(f"the forward of {type(model).__name__} cannot be read: {reason}") from error
+        tracer, found = _traced(model, EXAMPLE_BATCH, EXAMPLE_FRAMES)
         couplings = Couplings()
         nodes: dict[fx.Node, Node] = {}
         for call in found.nodes:
@@ -77,6 +70,7 @@ def graph_of(model: nn.Module) -> Graph:
                 output = call.args[0]
             elif call.target is not ModelOutput:
                 nodes[call] = _read(model, call, nodes, tracer.value(call), couplings)
+        _refuse_lengths(found, _traced(model, EXAMPLE_BATCH + 1, EXAMPLE_FRAMES + 16)[1])
     if not isinstance(output, fx.Node) or output.target is not ModelOutput:
         raise ModelError(f"the forward of {type(model).__name__} must return a ModelOutput")
     parts: Any = output.args
@@ -85,6 +79,31 @@ def graph_of(model: nn.Module) -> Graph:
     logits = replace(said, results=((*said.axes[:-1], axis(CLASS, said.axes[-1].size)),))
     ordered = tuple(logits if node is said else node for node in nodes.values())
     return Graph(ordered, logits, energies, couplings)
+
+
+def _traced(model: nn.Module, clips: int, frames: int) -> tuple[_Tracer, fx.Graph]:
+    """What a forward calls on so many clips of so many frames."""
+    mels = getattr(getattr(model, "spec", None), "n_mels", N_MELS)
+    try:
+        tracer = _Tracer(torch.zeros(clips, mels, frames, device=device_of(model)))
+        return tracer, tracer.trace(model)
+    except (fx.proxy.TraceError, NameError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"the forward of {type(model).__name__} cannot be read: {reason}") from error
+
+
+def _refuse_lengths(calls: fx.Graph, longer: fx.Graph) -> None:
+    """Refuses a forward whose arguments change with the number of clips or frames; shapes may."""
+    for one, other in zip(calls.nodes, longer.nodes, strict=False):
+        same = (one.target, str((one.args, one.kwargs))) == (other.target, str((other.args, other.kwargs)))
+        if not same and not isinstance(operation_of(one.target), models.graph.plain.Reshape):
+            raise ModelError(f"{one.name}: it computes with the number of clips or of frames; use mean")
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model computes."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _read(
