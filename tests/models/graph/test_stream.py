@@ -179,3 +179,22 @@ def test_time_is_an_axis_like_any_other() -> None:
     assert streamed.shape[1] == (29 - 3) // 2 + 1
     for at in range(streamed.shape[1]):
         torch.testing.assert_close(streamed[:, at], frames[..., : at + 1].mean(-1), atol=1e-6, rtol=0)
+
+
+def test_a_layer_in_place_leaves_what_a_stream_remembers() -> None:
+    """The state of a GRU, made positive for the decision alone."""
+
+    class InPlace(Rates):
+        def __init__(self, spec: ModelSpec) -> None:
+            super().__init__(spec)
+            self.gru, self.out = nn.GRU(40, 4, batch_first=True), nn.Linear(4, 2)
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, log_mel: Tensor) -> ModelOutput:
+            _, state = self.gru(log_mel.transpose(1, 2))
+            return ModelOutput(self.out(self.relu(state[-1])), None)
+
+    model, audio = InPlace(ModelSpec()).eval(), torch.randn(1, 40, 30)
+    streamed = run_stream(model, audio, [30], None)
+    with torch.no_grad():
+        torch.testing.assert_close(streamed[:, -1], model(audio).logits, atol=1e-6, rtol=0)
