@@ -50,9 +50,13 @@ def unit_norms(model: KwsModel, group: WidthGroup) -> Tensor:
 
 
 def zero_units(model: KwsModel, group: WidthGroup, units: Tensor) -> None:
-    """Sets all that belongs to some units to zero, in place: what pruning them amounts to."""
-    for member, weight in _trained(model, group):
-        weight.index_fill_(member.dim, unit_index(units, member), 0.0)
+    """Sets all that belongs to some units to zero, in place: what pruning them amounts to.
+
+    Buffers too: a unit whose running mean is not zero would still say something.
+    """
+    tensors = model.state_dict()
+    for member in group.members:
+        tensors[member.name].index_fill_(member.dim, unit_index(units, member), 0)
 
 
 def _trained(model: KwsModel, group: WidthGroup) -> list[tuple[Member, Tensor]]:
@@ -73,7 +77,8 @@ def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
         the wide model computes once the other units are zero.
 
     Raises:
-        ModelError: Groups that share a width (the layers of a GRU) keep different numbers of units.
+        ModelError: Groups that share a width (the layers of a GRU) keep different numbers of units, or
+            several fields together do not narrow the model as each alone does.
     """
     widths: dict[Field, int] = {}
     stays: dict[tuple[str, int], Tensor] = {}
@@ -91,8 +96,16 @@ def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
     # Building draws from the global generator; a copy of a model must not move it.
     with torch.random.fork_rng(devices=[]):
         small = type(model)(spec)
-    names, weights = small.state_dict().keys(), model.state_dict()
+    weights = model.state_dict()
     for (name, dim), own in stays.items():
         weights[name] = weights[name].index_select(dim, own.nonzero().flatten())
-    small.load_state_dict({name: weights[name] for name in names})
+    for name, tensor in small.state_dict().items():
+        if weights[name].shape != tensor.shape:
+            raise ModelError(
+                f"{type(model).__name__}: {name} is {tuple(weights[name].shape)} after the cut, and with "
+                f"{', '.join(f'{field}={width}' for field, width in widths.items())} it is built as "
+                f"{tuple(tensor.shape)}"
+            )
+    # What a compressor keeps in buffers of its own stays behind.
+    small.load_state_dict({name: weights[name] for name in small.state_dict()})
     return small.eval()

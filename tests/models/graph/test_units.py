@@ -1,4 +1,5 @@
 from copy import deepcopy
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from compressors.structured_prune import StructuredPrune
 from compressors.surgery import narrow, zero_units
 from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.crnn import CrnnSpec
+from models.errors import ModelError
 from models.graph.units import width_groups
 from models.registry import build
 from tests.zoo import SPECS, CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, name_of
@@ -36,7 +38,7 @@ def test_groups_are_those_counted_by_hand(spec: ModelSpec) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=name_of)
 @pytest.mark.parametrize("every", [2, 3])
 def test_cut_is_masked(spec: ModelSpec, every: int) -> None:
-    """Removing units changes nothing once all that is trained in them is zero, norms' statistics included."""
+    """Removing units changes nothing once all that belongs to them is zero, norms' statistics included."""
     model = model_of(spec)
     keep = {group.name: torch.arange(0, group.size, every) for group in width_groups(model)}
     assert keep
@@ -104,3 +106,30 @@ class Odd(KwsModel):
 
 def test_what_is_added_to_the_input_cannot_be_cut() -> None:
     assert width_groups(Odd(ModelSpec())) == ()
+
+
+@dataclass(frozen=True)
+class TiedSpec(ModelSpec):
+    one: int = 4
+    two: int = 5
+
+
+class Tied(KwsModel):
+    """Each width alone is what it says; both together are not."""
+
+    def __init__(self, spec: TiedSpec) -> None:
+        super().__init__(spec)
+        odd = 1 if spec.one < 4 and spec.two < 5 else 0
+        self.first, self.second = nn.Conv1d(40, spec.one + odd, 1), nn.Conv1d(spec.one + odd, spec.two, 1)
+        self.out = nn.Linear(spec.two, 2)
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        return ModelOutput(self.out(self.second(self.first(log_mel)).mean(-1)), None)
+
+
+def test_fields_that_do_not_narrow_together_are_one_line() -> None:
+    keep = {"first": torch.arange(2), "second": torch.arange(2)}
+    with pytest.raises(
+        ModelError, match=r"Tied: first.weight is \(2, 40, 1\) .* with one=2, two=2 .* \(3, 40, 1\)"
+    ):
+        narrow(Tied(TiedSpec()), keep)
