@@ -17,6 +17,8 @@ from compressors.base import Compressor, Phase
 from compressors.registry import register
 from models.base import KwsModel
 from models.errors import ChainError
+from models.graph.layers import Gru, Linear
+from models.graph.ops import operation
 
 
 @register
@@ -38,8 +40,11 @@ class DynamicQuant(Compressor):
         Raises:
             ChainError: The model has no GRU and no linear layer.
         """
+        from torch.ao.nn.quantized import dynamic
         from torch.ao.quantization import quantize_dynamic
 
+        operation(dynamic.GRU)(Gru)
+        operation(dynamic.Linear)(Linear)
         layers = {nn.GRU, nn.Linear}
         if not any(type(module) in layers for module in model.modules()):
             raise ChainError(f"dq: {type(model).__name__} has no GRU or linear layer to quantize")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -48,16 +48,31 @@ class QuantLinear(nn.Linear):
         return functional.linear(input, fake_rows(self.weight, self.bits), self.bias)
 
 
-class QuantTanh(nn.Module):
+class QuantConv2d(nn.Conv2d):
+    """A convolution of rounded weights, from and to rounded numbers."""
+
+    def __init__(self, spec: CrnnSpec, bits: int, activations: int, step: Callable[[], float]) -> None:
+        super().__init__(1, spec.channels, spec.kernel, spec.stride)
+        self.bits, self.activations, self.step = bits, activations, step
+
+    def forward(self, input: Tensor) -> Tensor:
+        """See the base class."""
+        bits, zero = INPUT_FORMAT[self.activations]
+        heard = fake_fixed(input, 2.0**-bits, self.activations, zero)
+        frames = functional.conv2d(heard, fake_rows(self.weight, self.bits), self.bias, self.stride)
+        return fake_fixed(frames, self.step(), self.activations)
+
+
+class QuantTanh(nn.Tanh):
     """tanh as the next matrix reads it."""
 
     def __init__(self, activations: int) -> None:
         super().__init__()
         self.activations = activations
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Any shape."""
-        return fake_fixed(torch.tanh(values), 2.0 ** (1 - self.activations), self.activations)
+    def forward(self, input: Tensor) -> Tensor:
+        """See the base class."""
+        return fake_fixed(torch.tanh(input), 2.0 ** (1 - self.activations), self.activations)
 
 
 class QuantCrnn(Crnn):
@@ -76,6 +91,7 @@ class QuantCrnn(Crnn):
         self.widths, self.activations = dict(widths), activations
         # A half, as the file stores it.
         self.register_buffer("conv_step", torch.tensor(conv_step).half().float())
+        self.conv = QuantConv2d(spec, widths["conv"], activations, self._conv_step)
         self.add_module("gru", self._rounding_gru(self.gru.dropout))
         inner = QuantLinear(spec.hidden, spec.attention_width, widths["attention.inner"])
         energy = QuantLinear(spec.attention_width, 1, widths["attention.energy"])
@@ -101,13 +117,8 @@ class QuantCrnn(Crnn):
             return fake_rows(matrix, bits[0])
         return torch.cat([fake_rows(part, width) for part, width in zip(matrix.chunk(3), bits, strict=True)])
 
-    def _frames(self, log_mel: Tensor) -> Tensor:
-        bits, zero = INPUT_FORMAT[self.activations]
-        heard = fake_fixed(log_mel.unsqueeze(1), 2.0**-bits, self.activations, zero)
-        weight = fake_rows(self.conv.weight, self.widths["conv"])
-        frames = functional.conv2d(heard, weight, self.conv.bias, self.spec.stride)
-        frames = fake_fixed(frames, self.conv_step.item(), self.activations)
-        return frames.flatten(1, 2).transpose(1, 2)
+    def _conv_step(self) -> float:
+        return self.conv_step.item()
 
     def float_form(self) -> Crnn:
         """The same weights, not rounded, in ordinary layers."""

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.graph.layers import Gru
+from models.graph.ops import operation
+
 Round = Callable[[Tensor], Tensor]
 
 
@@ -90,3 +93,6 @@ class QuantGRU(nn.Module):
 
     def _matrix(self, name: str) -> Tensor:
         return self._weight(name, self.get_parameter(name))
+
+
+operation(QuantGRU)(Gru)

@@ -14,8 +14,9 @@ from compressors.base import Compressor, Phase, TrainStep
 from compressors.losses import group_penalty
 from compressors.registry import register, written
 from compressors.surgery import narrow, unit_counts, unit_norms
-from models.base import KwsModel, ModelSpec, WidthGroup
+from models.base import KwsModel, ModelSpec
 from models.errors import ChainError
+from models.graph.units import WidthGroup, width_groups
 
 # The study's decay is 10; from 1e38 on the penalty is no number in single precision.
 STRONGEST = 1e6
@@ -66,7 +67,7 @@ class StructuredPrune(Compressor):
             ChainError: More than there are.
         """
         asked = {"channels": self.channels, "hidden": self.hidden, "attention": self.attention}
-        width = asked.get(group.field) or max(1, round(self.keep * group.size))
+        width = asked.get(group.field.name) or max(1, round(self.keep * group.size))
         if width > group.size:
             raise ChainError(f"sp: {group.field}={width} is more than the {group.size} of the model")
         return width
@@ -75,11 +76,11 @@ class StructuredPrune(Compressor):
         """Chooses the units that stay, by the norm of all that belongs to them, and remembers them.
 
         Raises:
-            ChainError: The model has no width groups, or nothing would be removed.
+            ChainError: The specification names no width, or nothing would be removed.
         """
-        groups = model.width_groups()
+        groups = width_groups(model)
         if not groups:
-            raise ChainError(f"sp: {type(model).__name__} does not say which of its units can be removed")
+            raise ChainError(f"sp: {type(model).__name__} has no width that its specification names")
         if all(self.width(group) == group.size for group in groups):
             raise ChainError("sp: nothing to remove, every unit would stay; ask for fewer, e.g. keep=0.25")
         prepared = deepcopy(model)
@@ -102,7 +103,7 @@ class StructuredPrune(Compressor):
 
     def surgery(self, model: KwsModel) -> KwsModel:
         """Removes them."""
-        return narrow(model, {group.name: kept_units(model, group) for group in model.width_groups()})
+        return narrow(model, {group.name: kept_units(model, group) for group in width_groups(model)})
 
 
 def kept_units(model: KwsModel, group: WidthGroup) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +59,8 @@ class RoundedWeights(KwsModel):
             if parameter.numel():
                 self.register_buffer(name.replace(".", "_"), parameter.data)
 
-    def _whole(self) -> KwsModel:
+    def running(self) -> KwsModel:
+        """See the base class."""
         model = deepcopy(self._kept[0])
         for name in self._names:
             key = name.replace(".", "_")
@@ -70,13 +70,5 @@ class RoundedWeights(KwsModel):
 
     def forward(self, log_mel: Tensor) -> ModelOutput:
         """See the base class."""
-        output: ModelOutput = self._whole()(log_mel)
+        output: ModelOutput = self.running()(log_mel)
         return output
-
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> Any:
-        """See the base class."""
-        return self._kept[0].init_state(batch, max_buffer_len)
-
-    def stream(self, chunk: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """See the base class."""
-        return self._whole().stream(chunk, state)

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,14 +18,11 @@ class HalfStored(KwsModel):
         super().__init__(model.spec)
         self.stored = deepcopy(model).half()
 
+    def running(self) -> KwsModel:
+        return deepcopy(self.stored).float()
+
     def forward(self, log_mel: Tensor) -> ModelOutput:
-        return deepcopy(self.stored).float()(log_mel)
-
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> Any:
-        return self.stored.init_state(batch, max_buffer_len)
-
-    def stream(self, chunk: Tensor, state: Any) -> tuple[Tensor, Any]:
-        return deepcopy(self.stored).float().stream(chunk, state)
+        return self.running()(log_mel)
 
 
 @register

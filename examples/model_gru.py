@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from models.base import N_CLASSES, N_MELS, KwsModel, ModelOutput, ModelSpec
@@ -28,12 +27,3 @@ class Gru(KwsModel):
     def forward(self, log_mel: Tensor) -> ModelOutput:
         outputs, _ = self.gru(log_mel.transpose(1, 2))
         return ModelOutput(self.classifier(outputs[:, -1]), energies=None)
-
-    def init_state(self, batch: int, max_buffer_len: int | None = None) -> Tensor:
-        return torch.zeros(1, batch, self.spec.hidden)
-
-    def stream(self, chunk: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        if not chunk.shape[-1]:
-            return chunk.new_zeros(len(chunk), 0, N_CLASSES), state
-        outputs, state = self.gru(chunk.transpose(1, 2), state)
-        return self.classifier(outputs), state

@@ -1,14 +1,17 @@
-"""The contract that every keyword spotter keeps, and the description of what can be narrowed in it."""
+"""The contract that every keyword spotter keeps."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from models.graph.stream import StreamState
 
 # One mel frame is 10 ms: hop 160 at 16 kHz.
 FRAMES_PER_SECOND = 100
@@ -29,38 +32,6 @@ class ModelOutput(NamedTuple):
 
     logits: Tensor
     energies: Tensor | None
-
-
-@dataclass(frozen=True)
-class Member:
-    """Where one unit of a width group stands in one parameter, or in one buffer such as a running mean.
-
-    Along ``dim`` it is laid out as (repeats, size, block): unit i owns ``block`` neighbouring
-    entries in each of ``repeats`` copies. The three gates of a GRU are repeats, the mel rows that a
-    convolution channel hands to the next layer are a block.
-    """
-
-    parameter: str
-    dim: int
-    repeats: int = 1
-    block: int = 1
-
-
-@dataclass(frozen=True)
-class WidthGroup:
-    """Units that can be removed together with everything that reads or writes them.
-
-    Attributes:
-        name: Unique in the model, e.g. ``gru.0``.
-        field: The field of the specification that holds the group's width.
-        size: Number of units now.
-        members: All parameters and buffers that the units stand in.
-    """
-
-    name: str
-    field: str
-    size: int
-    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True)
@@ -96,17 +67,27 @@ class KwsModel(nn.Module, abc.ABC):
     def forward(self, log_mel: Tensor) -> ModelOutput:
         """Whole clips, shape (B, M, T)."""
 
-    @abc.abstractmethod
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> Any:
-        """The state before the first chunk.
+    def running(self) -> KwsModel:
+        """The model whose layers compute, where this one only stores what they are made of."""
+        return self
+
+    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> StreamState:
+        """The state before the first chunk; see ``models.graph.stream``.
 
         Args:
             batch: Number of streams B.
-            max_buffer_len: How many frames after the convolution attention looks back on; None for all.
-        """
+            max_buffer_len: How many frames what takes all of time (attention, a mean) looks back on; None
+                for all.
 
-    @abc.abstractmethod
-    def stream(self, chunk: Tensor, state: Any) -> tuple[Tensor, Any]:
+        Raises:
+            ModelError: The forward cannot be read, or not be streamed.
+        """
+        # Not at the top: a graph is read from models.
+        from models.graph.stream import stream_of
+
+        return stream_of(self.running(), max_buffer_len).start(batch)
+
+    def stream(self, chunk: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
         """The next chunk of each stream.
 
         Args:
@@ -117,6 +98,7 @@ class KwsModel(nn.Module, abc.ABC):
             Logits after each frame that the chunk completed, shape (B, T', K), and the next state.
             How the audio is cut into chunks makes no difference.
         """
+        return state.stream.push(chunk, state)
 
     def start_from(self, trained: nn.Module) -> None:
         """Takes over the weights of a trained model where the architectures allow it; else stays as it is."""
@@ -126,10 +108,6 @@ class KwsModel(nn.Module, abc.ABC):
     def float_form(self) -> KwsModel:
         """The model in ordinary float layers, where it is in training for another form."""
         return self
-
-    def width_groups(self) -> tuple[WidthGroup, ...]:
-        """What structured pruning may narrow; empty where the family does not support it."""
-        return ()
 
 
 def count_params(model: nn.Module) -> int:

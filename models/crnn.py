@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +13,8 @@ from models.base import (
     N_CLASSES,
     N_MELS,
     KwsModel,
-    Member,
     ModelOutput,
     ModelSpec,
-    WidthGroup,
 )
 from models.errors import ModelError
 from models.factored import FactoredGru
@@ -102,26 +99,6 @@ class CrnnSpec(ModelSpec):
         return bool(self.input_rank or self.recurrent_rank)
 
 
-class CrnnState(NamedTuple):
-    """A stream's memory; every tensor is new in each state, so several streams can share a model.
-
-    Attributes:
-        mel: Frames that the next convolution window still needs, shape (B, M, T).
-        hidden: GRU state, shape (layers, B, H).
-        energies: Attention energies of the last frames, shape (B, T').
-        outputs: GRU outputs of the same frames, shape (B, T', H).
-        max_buffer_len: How many of those frames are kept; None for all.
-        skip: Frames to come that no window needs, where the stride is longer than the kernel.
-    """
-
-    mel: Tensor
-    hidden: Tensor
-    energies: Tensor
-    outputs: Tensor
-    max_buffer_len: int | None
-    skip: int = 0
-
-
 @register("crnn", CrnnSpec())
 class Crnn(KwsModel):
     """Log-mel (B, M, T) -> Conv2d -> GRU -> attention over time -> Linear.
@@ -175,102 +152,12 @@ class Crnn(KwsModel):
         """
         if log_mel.shape[-1] < self.spec.kernel[1]:
             raise ModelError(f"clips of {log_mel.shape[-1]} frames; the model needs {self.spec.kernel[1]}")
-        outputs, _ = self.gru(self._frames(log_mel))
+        frames = self.conv(log_mel.unsqueeze(1)).flatten(1, 2).transpose(1, 2)
+        outputs, _ = self.gru(frames)
         energies = self.attention(outputs).squeeze(-1)
-        return ModelOutput(self.classifier(_attend(energies, outputs)), energies)
-
-    def _frames(self, log_mel: Tensor) -> Tensor:
-        """Convolution, flattened to (channel, mel) per frame: (B, M, T) -> (B, T', C * M')."""
-        features: Tensor = self.conv(log_mel.unsqueeze(1))
-        return features.flatten(1, 2).transpose(1, 2)
-
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> CrnnState:
-        """See the base class."""
-        if max_buffer_len is not None and max_buffer_len < 1:
-            raise ModelError(f"a buffer of {max_buffer_len} frames holds nothing; it must be at least 1")
-        spec = self.spec
-        return CrnnState(
-            mel=torch.zeros(batch, spec.n_mels, 0),
-            hidden=torch.zeros(spec.layers, batch, spec.hidden),
-            energies=torch.zeros(batch, 0),
-            outputs=torch.zeros(batch, 0, spec.hidden),
-            max_buffer_len=max_buffer_len,
-        )
-
-    def stream(self, chunk: Tensor, state: CrnnState) -> tuple[Tensor, CrnnState]:
-        """See the base class. Frames go one by one, so that dynamic quantization, whose scales depend
-        on all that a call sees, gives the same however the audio is cut.
-        """
-        width, step = self.spec.kernel[1], self.spec.stride[1]
-        mel, at = torch.cat([state.mel, chunk], dim=-1), state.skip
-        logits: list[Tensor] = []
-        while mel.shape[-1] >= at + width:
-            frame_logits, state = self._step(mel[..., at : at + width], state)
-            logits.append(frame_logits)
-            at += step
-        empty = chunk.new_zeros(chunk.shape[0], 0, self.spec.n_classes)
-        after = state._replace(mel=mel[..., at:].clone(), skip=max(0, at - mel.shape[-1]))
-        return torch.stack(logits, 1) if logits else empty, after
-
-    def _step(self, window: Tensor, state: CrnnState) -> tuple[Tensor, CrnnState]:
-        """One convolution window (B, M, kernel) -> logits (B, K) after it."""
-        output, hidden = self.gru(self._frames(window), state.hidden)
-        energy = self.attention(output).squeeze(-1)
-        keep = slice(None) if state.max_buffer_len is None else slice(-state.max_buffer_len, None)
-        energies = torch.cat([state.energies, energy], 1)[:, keep]
-        outputs = torch.cat([state.outputs, output], 1)[:, keep]
-        logits = self.classifier(_attend(energies, outputs))
-        return logits, state._replace(hidden=hidden, energies=energies, outputs=outputs)
-
-    def width_groups(self) -> tuple[WidthGroup, ...]:
-        """Convolution channels, units of each GRU layer, units of the attention's inner layer."""
-        spec = self.spec
-        if spec.sparsity:
-            return ()  # no rows and columns to cut
-        readers = [Member("attention.0.weight", 1), Member("classifier.weight", 1)]
-        gru = [
-            WidthGroup(f"gru.{layer}", "hidden", spec.hidden, (*_gru_members(spec, layer), *following))
-            for layer, following in enumerate(
-                [[Member(_gru_reader(spec, n), 1)] for n in range(1, spec.layers)] + [readers]
-            )
-        ]
-        conv = (
-            Member("conv.weight", 0),
-            Member("conv.bias", 0),
-            Member(_gru_reader(spec, 0), 1, block=spec.mel_rows),
-        )
-        inner = (
-            Member("attention.0.weight", 0),
-            Member("attention.0.bias", 0),
-            Member("attention.2.weight", 1),
-        )
-        return (
-            WidthGroup("conv", "channels", spec.channels, conv),
-            *gru,
-            WidthGroup("attention", "attention", spec.attention_width, inner),
-        )
-
-
-def _gru_members(spec: CrnnSpec, layer: int) -> tuple[Member, ...]:
-    """A GRU unit's own parameters: its row in the three gates (r, z, n), its column in the recurrence."""
-    if not spec.factored:
-        names = [f"gru.{name}_l{layer}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        column = f"gru.weight_hh_l{layer}"
-    else:
-        ups = (
-            f"gru.input.{layer}{'.1' * (spec.input_rank > 0)}",
-            f"gru.recurrent.{layer}{'.1' * (spec.recurrent_rank > 0)}",
-        )
-        names = [f"{up}.{name}" for name in ("weight", "bias") for up in ups]
-        column = f"gru.recurrent.{layer}{'.0' * (spec.recurrent_rank > 0)}.weight"
-    return (*(Member(name, 0, repeats=3) for name in names), Member(column, 1))
-
-
-def _gru_reader(spec: CrnnSpec, layer: int) -> str:
-    """The parameter whose columns read what comes into a layer."""
-    if not spec.factored:
-        return f"gru.weight_ih_l{layer}"
-    return f"gru.input.{layer}{'.0' * (spec.input_rank > 0)}.weight"
+        weights = functional.softmax(energies, dim=1)
+        context = torch.bmm(weights.unsqueeze(1), outputs).squeeze(1)
+        return ModelOutput(self.classifier(context), energies)
 
 
 def _gru(spec: CrnnSpec) -> nn.GRU | FactoredGru:
@@ -290,8 +177,3 @@ def _gru(spec: CrnnSpec) -> nn.GRU | FactoredGru:
 
 def _whole_spec(spec: CrnnSpec) -> CrnnSpec:
     return replace(spec, input_rank=0, recurrent_rank=0, sparsity=0.0)
-
-
-def _attend(energies: Tensor, outputs: Tensor) -> Tensor:
-    """Outputs (B, T', H) weighted by the softmax of the energies (B, T') over time: (B, H)."""
-    return torch.bmm(functional.softmax(energies, dim=1).unsqueeze(1), outputs).squeeze(1)

@@ -248,13 +248,18 @@ class IntegerModel:
             state = IntegerState(state.hidden, energies, outputs)
         return self.attend(state.energies, state.outputs), state
 
-    def _recur(self, frame: Int, state: IntegerState) -> IntegerState:
-        hidden = []
+    def recur(self, frame: Int, hidden: Int) -> tuple[Int, Int]:
+        """All GRU layers, one frame (B, in): states (layers, B, H), and the last one's as layers read it."""
+        states = []
         for layer in range(self.spec.layers):
-            hidden.append(self.cell(layer, frame, state.hidden[layer]))
-            frame = self.read_state(hidden[-1])
+            states.append(self.cell(layer, frame, hidden[layer]))
+            frame = self.read_state(states[-1])
+        return np.stack(states), frame
+
+    def _recur(self, frame: Int, state: IntegerState) -> IntegerState:
+        hidden, frame = self.recur(frame, state.hidden)
         energies = np.concatenate([state.energies, self.energy(frame)[:, None]], 1)
-        return IntegerState(np.stack(hidden), energies, np.concatenate([state.outputs, frame[:, None]], 1))
+        return IntegerState(hidden, energies, np.concatenate([state.outputs, frame[:, None]], 1))
 
     def _apply(self, name: str, x: Int, bits: int) -> Int:
         weight, bias, multiplier, shift = self.layers[name]

@@ -2,34 +2,106 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.base import KwsModel, ModelOutput
 from models.crnn import CrnnSpec
 from models.errors import ModelError
-from models.integer import ENERGY_BITS, LOG2_E, LOGIT_BITS, IntegerModel, IntegerSpec, IntegerState
+from models.graph.axes import TIME, UNIT, Couplings, axis
+from models.graph.layers import Gru, Linear
+from models.graph.ops import Call, Operation, Reach, Results, operation
+from models.integer import ENERGY_BITS, LOG2_E, LOGIT_BITS, IntegerModel, IntegerSpec
 
 # Clips computed at once: their convolution windows fit in the cache.
 BLOCK_CLIPS = 128
 
 
-class IntegerKwsState(NamedTuple):
-    """A stream's memory.
+class IntegerConvolution(nn.Module):
+    """Log-mel (B, M, T) to frames (B, T', C * M') of integers."""
 
-    Attributes:
-        mel: Frames that the next convolution window still needs, shape (B, M, T).
-        steps: Of the integer model.
-        max_buffer_len: How many frames attention looks back on; None for all.
-        skip: Frames to come that no window needs, where the stride is longer than the kernel.
-    """
+    def __init__(self, integer: IntegerModel) -> None:
+        super().__init__()
+        self.integer = integer
 
-    mel: Tensor
-    steps: IntegerState
-    max_buffer_len: int | None
-    skip: int = 0
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """A block of clips at a time."""
+        blocks = [block.numpy() for block in torch.split(log_mel, BLOCK_CLIPS)]
+        frames = [self.integer.convolve(self.integer.quantize_input(block)) for block in blocks]
+        return torch.from_numpy(np.concatenate(frames))
+
+
+class IntegerGru(nn.Module):
+    """Frames (B, T', in) a state (layers, B, H) to outputs as layers read them (B, T', H), a state."""
+
+    def __init__(self, integer: IntegerModel) -> None:
+        super().__init__()
+        self.integer = integer
+
+    def forward(self, frames: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As ``nn.GRU``."""
+        model, outputs = self.integer, []
+        state = model.init_state(len(frames)).hidden if hidden is None else hidden.numpy()
+        for frame in frames.numpy().swapaxes(0, 1):
+            state, frame = model.recur(frame, state)
+            outputs.append(frame)
+        return torch.from_numpy(np.stack(outputs, 1)), torch.from_numpy(state)
+
+
+class IntegerEnergy(nn.Module):
+    """Outputs (B, T', H) to attention energies (B, T', 1)."""
+
+    def __init__(self, integer: IntegerModel) -> None:
+        super().__init__()
+        self.integer = integer
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Each frame by itself."""
+        return torch.from_numpy(self.integer.energy(outputs.numpy())).unsqueeze(-1)
+
+
+class IntegerAttention(nn.Module):
+    """Energies (B, T') and outputs (B, T', H) to logits (B, K)."""
+
+    def __init__(self, integer: IntegerModel) -> None:
+        super().__init__()
+        self.integer = integer
+
+    def forward(self, energies: Tensor, outputs: Tensor) -> Tensor:
+        """Over all frames."""
+        return torch.from_numpy(self.integer.attend(energies.numpy(), outputs.numpy()))
+
+
+operation(IntegerGru)(Gru)
+operation(IntegerEnergy)(Linear)
+
+
+@operation(IntegerConvolution)
+class Windows(Operation):
+    """A convolution and the flatten behind it."""
+
+    def results(self, call: Call, couplings: Couplings) -> Results:
+        """See the base class."""
+        _, frames, width = call.sizes[0]
+        return ((call.inputs[0].axes[0], axis(TIME, frames), axis(UNIT, width)),)
+
+    def reach(self, call: Call) -> Reach:
+        """See the base class."""
+        spec = call.target.integer.spec
+        return Reach(spec.kernel[1], spec.stride[1])
+
+
+@operation(IntegerAttention)
+class Attention(Operation):
+    """Softmax, weighted sum and classifier."""
+
+    def results(self, call: Call, couplings: Couplings) -> Results:
+        """See the base class."""
+        return ((call.inputs[0].axes[0], axis(UNIT, call.sizes[0][1])),)
+
+    def reach(self, call: Call) -> None:
+        """See the base class: all of time."""
 
 
 class IntegerKws(KwsModel):
@@ -42,6 +114,8 @@ class IntegerKws(KwsModel):
     def __init__(self, integer: IntegerModel) -> None:
         super().__init__(float_spec(integer.spec))
         self.integer = integer
+        self.convolution, self.gru = IntegerConvolution(integer), IntegerGru(integer)
+        self.energy, self.attention = IntegerEnergy(integer), IntegerAttention(integer)
 
     def forward(self, log_mel: Tensor) -> ModelOutput:
         """See the base class.
@@ -53,30 +127,10 @@ class IntegerKws(KwsModel):
             raise ModelError(
                 f"clips of {log_mel.shape[-1]} frames; the model needs {self.integer.spec.kernel[1]}"
             )
-        blocks = [self.integer.clip(block.numpy()) for block in torch.split(log_mel, BLOCK_CLIPS)]
-        logits = torch.cat([torch.from_numpy(block[0]) for block in blocks])
-        energies = torch.cat([torch.from_numpy(block[1]) for block in blocks])
-        return ModelOutput(_real(logits), (energies / (2**ENERGY_BITS * LOG2_E)).float())
-
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> IntegerKwsState:
-        """See the base class."""
-        if max_buffer_len is not None and max_buffer_len < 1:
-            raise ModelError(f"a buffer of {max_buffer_len} frames holds nothing; it must be at least 1")
-        mel = torch.zeros(batch, self.integer.spec.n_mels, 0)
-        return IntegerKwsState(mel, self.integer.init_state(batch), max_buffer_len)
-
-    def stream(self, chunk: Tensor, state: IntegerKwsState) -> tuple[Tensor, IntegerKwsState]:
-        """See the base class."""
-        spec = self.integer.spec
-        mel, steps, at, logits = torch.cat([state.mel, chunk], -1), state.steps, state.skip, []
-        while mel.shape[-1] >= at + spec.kernel[1]:
-            window = mel[..., at : at + spec.kernel[1]].numpy()
-            now, steps = self.integer.step(window, steps, state.max_buffer_len)
-            logits.append(_real(torch.from_numpy(now)))
-            at += spec.stride[1]
-        after = torch.stack(logits, 1) if logits else chunk.new_zeros(len(chunk), 0, spec.n_classes)
-        skip = max(0, at - mel.shape[-1])
-        return after, IntegerKwsState(mel[..., at:].clone(), steps, state.max_buffer_len, skip)
+        outputs, _ = self.gru(self.convolution(log_mel))
+        energies = self.energy(outputs).squeeze(-1)
+        logits = (self.attention(energies, outputs) / 2**LOGIT_BITS).float()
+        return ModelOutput(logits, (energies / (2**ENERGY_BITS * LOG2_E)).float())
 
 
 def float_spec(sizes: IntegerSpec) -> CrnnSpec:
@@ -91,8 +145,3 @@ def float_spec(sizes: IntegerSpec) -> CrnnSpec:
         n_mels=sizes.n_mels,
         n_classes=sizes.n_classes,
     )
-
-
-def _real(logits: Tensor) -> Tensor:
-    real: Tensor = (logits / 2**LOGIT_BITS).float()
-    return real

@@ -20,12 +20,6 @@ class ConvOnly(KwsModel):
     def forward(self, log_mel: torch.Tensor) -> ModelOutput:
         return ModelOutput(self.conv(log_mel).mean(-1), None)
 
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> None:
-        return None
-
-    def stream(self, chunk: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
-        return self.conv(chunk).transpose(1, 2), state
-
 
 def test_gru_and_linear_are_int8_and_the_convolution_is_float() -> None:
     torch.manual_seed(0)

@@ -173,10 +173,6 @@ def test_a_layer_that_cannot_be_rounded_is_named(monkeypatch: pytest.MonkeyPatch
         def forward(self, log_mel: Tensor) -> ModelOutput:
             return ModelOutput(self.out(self.norm(log_mel.mean(-1))), None)
 
-        def init_state(self, batch: int, max_buffer_len: int | None = 24) -> None: ...
-        def stream(self, chunk: Tensor, state: object) -> tuple[Tensor, object]:
-            return chunk, state
-
     monkeypatch.setattr("compressors.quantized.build", lambda spec: Odd())
     with pytest.raises(ChainError, match="its layers LayerNorm would stay in float; fallback=true"):
         StaticQuant().check(ModelSpec(), ModelSpec())

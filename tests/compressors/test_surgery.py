@@ -1,7 +1,6 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
@@ -10,11 +9,12 @@ from torch import nn
 from compressors.base import TrainStep
 from compressors.chain import parse
 from compressors.structured_prune import StructuredPrune, kept_units
-from compressors.surgery import narrow, unit_counts, unit_norms, zero_units
+from compressors.surgery import narrow, unit_counts, unit_index, unit_norms, zero_units
 from models import registry
-from models.base import KwsModel, Member, ModelOutput, ModelSpec, WidthGroup, count_params
+from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.crnn import CrnnSpec
 from models.errors import ChainError, ModelError
+from models.graph.units import Member, WidthGroup, width_groups
 from models.registry import build
 
 SPECS = [CrnnSpec(), CrnnSpec(channels=3, hidden=7, attention=5, layers=3), CrnnSpec(hidden=6, layers=1)]
@@ -35,7 +35,7 @@ def test_the_pruned_model_equals_the_masked_one(spec: CrnnSpec, keep: float) -> 
     compressor = StructuredPrune(keep=keep)
     model = compressor.prepare(random_model(spec))
     pruned, masked = compressor.surgery(model), deepcopy(model)
-    for group in model.width_groups():
+    for group in width_groups(model):
         zero_units(masked, group, others(group, kept_units(model, group)))
     log_mel = torch.randn(4, 40, 101)
     with torch.no_grad():
@@ -74,19 +74,19 @@ def test_surgery_leaves_its_input_and_the_generator_alone() -> None:
 
 def test_the_strongest_units_stay() -> None:
     model = random_model(CrnnSpec())
-    weak = {"conv": [0, 3], "gru.0": [5], "gru.1": [60], "attention": [1, 2]}
-    for group in model.width_groups():
+    weak = {"conv": [0, 3], "gru.0": [5], "gru.1": [60], "attention.0": [1, 2]}
+    for group in width_groups(model):
         zero_units(model, group, torch.tensor(weak[group.name]))
         assert unit_norms(model, group)[weak[group.name]].tolist() == [0.0] * len(weak[group.name])
     prepared = StructuredPrune(keep=0.5).prepare(model)
-    for group in prepared.width_groups():
+    for group in width_groups(prepared):
         assert not set(kept_units(prepared, group).tolist()) & set(weak[group.name])
 
 
 def test_units_and_members_cover_each_weight_once_a_group() -> None:
     """Removing all units of the recurrent layer removes all its weights: counted by hand."""
     model = random_model(CrnnSpec())
-    groups = {group.name: group for group in model.width_groups()}
+    groups = {group.name: group for group in width_groups(model)}
     everything = unit_counts(model, groups["gru.0"], torch.arange(64))
     own = 3 * 64 * 144 + 3 * 64 * 64 + 2 * 3 * 64
     # A recurrent weight belongs to the unit that it leads to and to the one that it comes from.
@@ -97,7 +97,7 @@ def test_the_penalty_is_that_of_every_entry_of_the_units_that_go() -> None:
     """Against slices taken by hand: channels 1 to 7 of 8 go, so do the mel rows of the GRU that read them."""
     model = random_model(CrnnSpec())
     prepared = StructuredPrune(channels=1, hidden=64, attention=64, decay=6.0).prepare(model)
-    (kept,) = kept_units(prepared, next(g for g in model.width_groups() if g.name == "conv")).tolist()
+    (kept,) = kept_units(prepared, next(g for g in width_groups(model) if g.name == "conv")).tolist()
     rest = [channel for channel in range(8) if channel != kept]
     rows = model.gru.weight_ih_l0.view(192, 8, 18)[:, rest]
     squares = sum(part.square().sum() for part in (model.conv.weight[rest], model.conv.bias[rest], rows))
@@ -118,17 +118,24 @@ def test_nothing_to_remove_is_an_error() -> None:
         StructuredPrune(hidden=65).prepare(random_model(CrnnSpec()))
 
 
-def test_a_model_without_width_groups_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = random_model(CrnnSpec())
-    monkeypatch.setattr(type(model), "width_groups", lambda self: ())
-    with pytest.raises(ChainError, match="Crnn does not say"):
-        StructuredPrune().prepare(model)
+class Plain(KwsModel):
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.inner, self.out = nn.Linear(40, 7), nn.Linear(7, 2)
+
+    def forward(self, log_mel: torch.Tensor) -> ModelOutput:
+        return ModelOutput(self.out(self.inner(log_mel.mean(-1))), None)
+
+
+def test_a_model_whose_specification_names_no_width_is_refused() -> None:
+    with pytest.raises(ChainError, match="Plain has no width that its specification names"):
+        StructuredPrune().prepare(Plain(ModelSpec()))
 
 
 def test_a_cut_that_cuts_nothing_is_an_error() -> None:
     chain = parse("sp", CrnnSpec())
     model = random_model(CrnnSpec())
-    for group in model.width_groups():
+    for group in width_groups(model):
         model.register_buffer(f"sp_keep_{group.name.replace('.', '_')}", torch.arange(group.size))
     with pytest.raises(ChainError, match="sp changed nothing"):
         chain.surgery(model)
@@ -136,9 +143,7 @@ def test_a_cut_that_cuts_nothing_is_an_error() -> None:
 
 def test_a_member_finds_its_rows() -> None:
     """Two channels of three mel rows, in two copies: unit 1 owns rows 3-5 and 9-11."""
-    from compressors.surgery import unit_index
-
-    found = unit_index(torch.tensor([1]), 2, Member("any", 0, repeats=2, block=3))
+    found = unit_index(torch.tensor([1]), Member("any", 0, ((0,) * 3 + (1,) * 3) * 2))
     assert found.tolist() == [3, 4, 5, 9, 10, 11]
 
 
@@ -146,7 +151,6 @@ def test_a_member_finds_its_rows() -> None:
 class NormedSpec(ModelSpec):
     channels: int = 6
     affine: bool = True
-    named: bool = True
 
 
 class Normed(KwsModel):
@@ -163,18 +167,6 @@ class Normed(KwsModel):
 
     def forward(self, log_mel: torch.Tensor) -> ModelOutput:
         return ModelOutput(self.classifier(self.mix(self.norm(self.conv(log_mel))).mean(2)), None)
-
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> None:
-        return None
-
-    def stream(self, chunk: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        raise NotImplementedError
-
-    def width_groups(self) -> tuple[WidthGroup, ...]:
-        own = ("norm.weight", "norm.bias") if self.spec.affine else ("conv.bias",)
-        kept = ("norm.running_mean", "norm.running_var") if self.spec.named else ()
-        members = tuple(Member(name, 0) for name in ("conv.weight", *own, *kept))
-        return (WidthGroup("conv", "channels", self.spec.channels, (*members, Member("mix.weight", 1))),)
 
 
 @pytest.fixture
@@ -205,7 +197,7 @@ def trained_norm(spec: NormedSpec, compressor: StructuredPrune) -> KwsModel:
 def test_a_model_with_batch_normalisation_is_cut_to_what_masking_computes(affine: bool) -> None:
     compressor = StructuredPrune(channels=2)
     model = trained_norm(NormedSpec(affine=affine), compressor)
-    (group,) = model.width_groups()
+    (group,) = [one for one in width_groups(model) if one.field.name == "channels"]
     kept = kept_units(model, group)
     pruned, masked = compressor.surgery(model), deepcopy(model)
     zero_units(masked, group, others(group, kept))
@@ -227,7 +219,7 @@ def test_a_model_with_batch_normalisation_is_cut_to_what_masking_computes(affine
 def test_running_statistics_have_no_say_in_norms_and_penalties() -> None:
     """A variance starts at 1, and would outweigh all else; it is not trained, so it does not fade."""
     model = build(NormedSpec())
-    (group,) = model.width_groups()
+    (group,) = [one for one in width_groups(model) if one.field.name == "channels"]
     before = unit_norms(model, group)
     model.norm.running_var.fill_(100.0)
     assert torch.equal(unit_norms(model, group), before)
@@ -237,13 +229,3 @@ def test_running_statistics_have_no_say_in_norms_and_penalties() -> None:
     assert set(unit_counts(model, group, torch.tensor([0]))) == {
         *("conv.weight", "norm.weight", "norm.bias", "mix.weight")
     }
-
-
-@pytest.mark.usefixtures("normed")
-def test_what_width_groups_leave_out_is_named() -> None:
-    model = StructuredPrune(channels=2).prepare(build(NormedSpec(named=False)))
-    says = (
-        r"Normed: norm.running_mean is \(6,\) after the cut and must be \(2,\); its width groups must name it"
-    )
-    with pytest.raises(ModelError, match=says):
-        StructuredPrune(channels=2).surgery(model)

@@ -39,12 +39,6 @@ class Tiny(KwsModel):
         inner = torch.tanh(self.inner(log_mel.transpose(1, 2)))
         return ModelOutput(self.classifier(inner.mean(1)), None)
 
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> Any:
-        raise NotImplementedError
-
-    def stream(self, chunk: Tensor, state: Any) -> tuple[Tensor, Any]:
-        raise NotImplementedError
-
 
 @pytest.fixture
 def tiny() -> Iterator[TinySpec]:

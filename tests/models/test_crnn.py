@@ -105,7 +105,8 @@ def test_unbounded_stream_ends_in_the_offline_result(form: str) -> None:
 def test_the_buffer_forgets() -> None:
     model, audio = model_of(CrnnSpec(channels=2, hidden=6)), torch.randn(1, 40, 157)
     with torch.no_grad():
-        outputs, _ = model.gru(model._frames(audio))
+        frames = model.conv(audio.unsqueeze(1)).flatten(1, 2).transpose(1, 2)
+        outputs, _ = model.gru(frames)
         energies = model.attention(outputs).squeeze(-1)
         last = (torch.softmax(energies[:, -3:], 1)[..., None] * outputs[:, -3:]).sum(1)
         expected = model.classifier(last)

@@ -39,9 +39,7 @@ class Undecorated(ModelSpec):
     width: int = 3
 
 
-class Unfinished(KwsModel):
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> None:
-        return None
+class Unfinished(KwsModel): ...
 
 
 @pytest.mark.parametrize(
@@ -49,7 +47,7 @@ class Unfinished(KwsModel):
     [
         ("other", OtherSpec(), OtherSpec, "OtherSpec must be a class that derives from KwsModel"),
         ("other", OtherSpec(), lambda spec: None, "<lambda> must be a class that derives from KwsModel"),
-        ("other", OtherSpec(), Unfinished, "Unfinished must define forward, stream of KwsModel"),
+        ("other", OtherSpec(), Unfinished, "Unfinished must define forward of KwsModel"),
         ("other", OtherSpec, Crnn, "OtherSpec must be an instance of a class that derives from ModelSpec"),
         ("other", {"width": 3}, Crnn, r"other: \{'width': 3\} must be an instance"),
         ("other", Undecorated(), Crnn, "Undecorated must be a frozen dataclass: put @dataclass"),
