@@ -17,12 +17,10 @@ from bench.figures.axes import line_styles
 from bench.figures.files import NothingToDrawError
 from bench.metrics import Floats, eer
 from bench.run_scores import NoScoresError, Scores, read_scores
-from bench.statistics.intervals import DRAWS, interval_of
-from bench.statistics.resampling import draw_speakers, sort_clips
+from bench.statistics.misses import miss_rates
 from models.errors import ResultsError
 
 DET = "det"
-SEED = 0
 # As many false-alarm rates as a line is drawn at.
 MOST_RATES = 300
 TICKS_PCT = (0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99, 99.5)
@@ -31,71 +29,27 @@ NOTE_CHARACTERS = 90
 STATED_RATES = (0.001, 0.01)
 
 
-def miss_rates(
-    labels: npt.ArrayLike, scores: npt.ArrayLike, rates: npt.ArrayLike, weights: npt.ArrayLike | None = None
-) -> Floats:
-    """The least miss rate at false-alarm rates of at most so much, for clips that count several times.
-
-    Args:
-        labels: 1 for the keyword, shape (N,).
-        scores: Higher for the keyword, shape (N,); a clip is detected at or above the threshold.
-        rates: Of the clips of other words, shape (R,).
-        weights: How often each clip counts, shape (D, N); None for once.
-
-    Returns:
-        Shape (D, R); NaN for weights that leave a class empty.
-
-    Example:
-        >>> miss_rates([0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4], [0.0, 0.5]).tolist()
-        [[0.5, 0.0]]
-    """
-    values = np.asarray(scores, np.float64)
-    order = np.argsort(-values, kind="stable")
-    truth, values = np.asarray(labels)[order] == 1, values[order]
-    counts = np.ones((1, len(order))) if weights is None else np.asarray(weights, np.float64)[:, order]
-    # Equal scores are detected together: only the last of them ends a step.
-    ends = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
-    alarms, hits = (np.cumsum(counts * part, 1)[:, ends] for part in (~truth, truth))
-    asked = np.asarray(rates, np.float64)
-    found = np.full((len(counts), len(asked)), np.nan)
-    for row, (alarm, hit) in enumerate(zip(alarms, hits, strict=True)):
-        if alarm[-1] and hit[-1]:
-            # A rate of 3 / n times n may be just below 3.
-            steps = np.searchsorted(alarm, asked * alarm[-1] + 1e-9, side="right")
-            found[row] = 1 - np.append(0, hit)[steps] / hit[-1]
-    return found
-
-
 def mean_curve(runs: list[Scores], rates: Floats) -> tuple[Floats, Floats | None]:
     """The miss rate over false-alarm rates, mean of repeated runs, and its 95 % band by speaker.
 
-    The band is made as the table's intervals are (``bench.statistics.intervals``), at each rate alone; the
-    same speakers are drawn for all runs.
+    The band is the table's interval (``bench.statistics.misses``) at each rate alone.
 
     Args:
         runs: Of the same clips.
         rates: False-alarm rates, shape (R,).
 
     Returns:
-        Miss rates, shape (R,), and both ends, shape (2, R); None where a run kept no speakers, or there is
-        but one of the keyword or of other words.
+        Miss rates, shape (R,), and both ends, shape (2, R), NaN at rates that too few clips allow; None where
+        a run kept no speakers, or no rate has an end.
     """
-    line = np.mean([miss_rates(run.labels, run.scores, rates)[0] for run in runs], 0)
-    drawn = []
-    for run in runs:
-        if run.speakers is None:
-            return line, None
-        clips = sort_clips(run.labels, run.scores, run.speakers)
-        draws = draw_speakers(len(clips.right), DRAWS, np.random.default_rng(SEED))
-        which = np.unique(run.speakers, return_inverse=True)[1]
-        drawn.append(miss_rates(run.labels, run.scores, rates, draws.counts[:, which]))
-    columns = np.mean(drawn, 0).T
-    ends = [
-        interval_of("frr_at_far_1pct", float(miss), column, draws, clips)
-        for miss, column in zip(line, columns, strict=True)
-    ]
-    band = np.array([(end.low, end.high) for end in ends]).T
-    return line, None if np.isnan(band).all() else band
+    speakers = [run.speakers for run in runs if run.speakers is not None]
+    if len(speakers) < len(runs):
+        # Unknown ones are as good as a single one, who tells nothing of others.
+        speakers = [np.zeros(len(run.labels), np.str_) for run in runs]
+    line, *ends = miss_rates(
+        [(run.labels, run.scores, who) for run, who in zip(runs, speakers, strict=True)], rates
+    )
+    return line, None if np.isnan(ends).all() else np.stack(ends)
 
 
 def det(table: pd.DataFrame, runs: Path | None, axes: Axes) -> None:
@@ -189,7 +143,7 @@ def _say(axes: Axes, positives: int, negatives: int, bare: list[str], missing: l
     """The legend, and what stands behind the lines."""
     lines = len(axes.get_legend_handles_labels()[1])
     notes = [f"{positives} keyword clips, {negatives} others; dots: equal error rate"]
-    notes[0] += "" if len(bare) == lines else "; bands: 95 %, by speaker"
+    notes[0] += "" if len(bare) == lines else "; bands: 95 %, by speaker, where the others suffice"
     named = f": {', '.join(bare)}" if len(bare) < lines else ""
     notes += [f"no speakers kept with the scores, or only one, so no band{named}"] if bare else []
     notes += [f"no scores kept, so left out: {', '.join(missing)}"] if missing else []

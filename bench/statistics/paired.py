@@ -14,13 +14,14 @@ from scipy.special import stdtr, stdtrit
 from bench.metrics import Floats
 from bench.statistics.intervals import (
     DRAWS,
-    LEVEL,
+    EER_FLOOR,
     effective_speakers,
     no_error_bound,
     smallest_class,
     standard_error,
 )
 from bench.statistics.resampling import SortedClips, draw_speakers, measures_of, sort_clips
+from bench.statistics.shares import LEVEL
 
 ALPHA = 0.05
 NOTHING_SHOWN = "no difference shown"
@@ -158,20 +159,31 @@ def paired_difference_over_keywords(
     if all(np.array_equal(a, b) for a, b in zip(scores[::2], scores[1::2], strict=True)):
         return PairedDifference(0.0, 0.0, 0.0, 1.0)
     error = standard_error(differences[:, 1:].mean(axis=0), resamples.times, effective)
+    if measure == "eer":
+        error = max(error, math.sqrt(sum(one.least_variance for one in found)) / len(found))
     return _tested(single, error, effective - 1, smallest_class(first, measure))
 
 
 class _Found(NamedTuple):
-    """The differences of one keyword: for each seed, of all clips and then of each draw, (R, 1 + D)."""
+    """What one keyword says of a measure.
+
+    Attributes:
+        figures: The differences, for each seed, of all clips and then of each draw, (R, 1 + D).
+        least_variance: Of their mean, were it of equal error rates.
+        clips: Of the keyword.
+    """
 
     figures: Floats
+    least_variance: float
     clips: SortedClips
 
 
 def _differences(keyword: PairedScores, measure: str, counts: npt.NDArray[np.int64]) -> _Found:
     sorted_ = [sort_clips(keyword.labels, one, keyword.speakers) for pair in keyword.pairs for one in pair]
     figures = np.stack([measures_of(one, counts, (measure,))[measure] for one in sorted_])
-    return _Found(figures[1::2] - figures[::2], sorted_[0])
+    rate = figures[:, 0].mean()
+    least = 2 * EER_FLOOR**2 * rate * (1 - rate) / max(smallest_class(sorted_[0], measure), 1)
+    return _Found(figures[1::2] - figures[::2], float(least), sorted_[0])
 
 
 def _tested(single: Floats, error: float, freedom: float, clips: int) -> PairedDifference:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from bench.compare.tables import COST, EFFORT, IDENTITY, QUALITY
-from bench.statistics.intervals import LEVEL
+from bench.statistics.shares import LEVEL
 
 # A row's measures that are no column of their own kind in bench.compare.
 MORE = ("macs_ratio", "params_ratio", "size_ratio", "peak_memory_mb")

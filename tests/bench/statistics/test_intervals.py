@@ -97,7 +97,7 @@ def test_intervals_hold_the_figure_and_complement_each_other() -> None:
     labels, scores, speakers = clips("random", 0)
     found = intervals(labels, scores, speakers)
     figures = asdict(quality(labels, scores))
-    for name in MEASURES:
+    for name in set(MEASURES) - {"frr_at_far_1pct", "frr_at_far_01pct"}:
         assert 0 <= found[name].low < figures[name] < found[name].high <= 1, name
     assert found["auc"].low == pytest.approx(1 - found["one_minus_auc"].high)
     share = labels.mean() * (1 - labels.mean())
@@ -110,13 +110,47 @@ def test_intervals_hold_the_figure_and_complement_each_other() -> None:
 def test_no_spread_is_not_no_doubt(kind: str, end: float) -> None:
     labels, scores, speakers = clips(kind, 0)
     rarer = min(labels.sum(), (1 - labels).sum())
-    for name in ("one_minus_auc", "eer", "frr_at_far_1pct"):
+    for name in ("one_minus_auc", "eer"):
         found = intervals(labels, scores, speakers)[name]
         assert found.method == "bound without spread"
         far = found.high if end == 0.0 else 1 - found.low
         assert {found.low, found.high} >= {end}
         assert far == pytest.approx(1 - 0.05 ** (1 / rarer))
     assert 100 * no_error_bound(100) == pytest.approx(3, abs=0.06)
+
+
+def recorded(missed: int, others: int = 1560) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sixty keyword clips and many others of four speakers; one speaker's are missed, all else is right."""
+    labels = np.repeat([1, 0], [60, others])
+    scores = np.where(labels == 1, 0.9, 0.1) + np.linspace(0, 0.05, 60 + others)
+    scores[: 4 * missed : 4] = 0.0
+    return labels, scores, np.arange(60 + others) % 4
+
+
+def test_few_misses_are_neither_none_nor_all() -> None:
+    """One in 60 was .00004 to .99996 on the logit; none ended below what four speakers can tell."""
+    none, one, three = (intervals(*recorded(missed))["frr_at_far_1pct"] for missed in (0, 1, 3))
+    assert none.low == 0
+    # Above the exact binomial of 60 independent clips, below that of two clips a speaker.
+    assert 1 - 0.025 ** (1 / 60) < none.high < 1 - 0.025 ** (1 / 8)
+    assert one.low < 1 / 60 < none.high < one.high < 0.2
+    assert 0 < three.low < 3 / 60 < one.high < three.high < 0.6
+
+
+def test_a_single_error_leaves_the_accuracy_known() -> None:
+    found = intervals(*recorded(1))["accuracy"]
+    exact = 1 - 5.57 / 1620  # Upper end of one event, Garwood (1936), over all clips.
+    assert 0.97 < found.low < exact < 1 - 1 / 1620 < found.high < 1
+
+
+def test_a_threshold_that_few_clips_allow_has_no_interval_but_a_reason() -> None:
+    found = intervals(*recorded(0))["frr_at_far_01pct"]
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert found.reason == "1560 other clips do not say where the highest 0.1 % begin"
+    fewer = intervals(*recorded(0, others=200))["frr_at_far_1pct"]
+    assert fewer.reason == "200 other clips do not say where the highest 1 % begin"
+    assert intervals(*recorded(0, others=20_000))["frr_at_far_01pct"].high < 0.3
 
 
 def test_what_cannot_be_known_is_no_number_with_a_reason() -> None:
@@ -129,10 +163,11 @@ def test_what_cannot_be_known_is_no_number_with_a_reason() -> None:
         "clips of one speaker only": (labels, scores, np.zeros(60, int)),
     }
     for reason, case in cases.items():
-        found = intervals(*case)["one_minus_auc"]
-        assert math.isnan(found.low)
-        assert math.isnan(found.high)
-        assert found.reason == reason
+        for name in ("one_minus_auc", "frr_at_far_1pct"):
+            found = intervals(*case)[name]
+            assert math.isnan(found.low)
+            assert math.isnan(found.high)
+            assert found.reason == reason
     # All clips may be right or wrong whatever they are of.
     assert isinstance(intervals(*cases["one class only"])["accuracy"], Interval)
     assert 0 < intervals(*cases["one class only"])["accuracy"].low < 1
