@@ -59,7 +59,8 @@ class Commands(click.Group):
 
             if not isinstance(error, (KwsError, OSError)):
                 raise
-            click.echo(f"bench: {error}", err=True)
+            # A name in it may be of several lines.
+            click.echo(f"bench: {' '.join(str(error).splitlines())}", err=True)
             sys.exit(BAD_INPUT)
 
 

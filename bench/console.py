@@ -29,6 +29,7 @@ from bench.pipeline import check
 from bench.records import RESULTS_FILE, RunRecord, file_name, load_results, write_text_atomically
 from bench.report import ablation_table, missing_lines, order_lines, repeats_table, summary_table
 from bench.statistics.summary import summarise
+from bench.terminal import plain_console
 from bench.training import Epoch
 from bench.ui import Ui
 from models.registry import family
@@ -47,7 +48,7 @@ class ConsoleUi(Ui):
     def __init__(self, console: Console, *, several: bool = False) -> None:
         self._console, self._several = console, several
         self._progress = Progress(
-            TextColumn("{task.description:<14}"),
+            TextColumn("{task.description:<14}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("epochs  {task.fields[state]}"),
@@ -124,12 +125,13 @@ def run_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins:
     Raises:
         KwsError: A chain, the model or the data is wrong; of chains, before anything is made.
     """
-    console = Console()
+    console = plain_console()
     outcome = _run(configs, out, console, jobs=jobs, plugins=plugins)
     for rows in _of_keyword(outcome.records.values(), configs):
         console.print(summary_table(rows) if len({row.seed for row in rows}) == 1 else repeats_table(rows))
     if outcome.records:
-        renew_if_changed(out)
+        for line in renew_if_changed(out):
+            console.print(f"left out: {line}", soft_wrap=True)
         console.print(f"{out / RESULTS_FILE}, figures in {out / 'figures'}", highlight=False)
     return _status(outcome, console)
 
@@ -151,7 +153,7 @@ def ablate_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugi
     base = family(configs[0].model).default
     found, ordered = variants(configs[0].chain, base), orders(configs[0].chain, base)
     there = [replace(config, chain=each.chain) for config in configs for each in found if not each.reason]
-    console = Console()
+    console = plain_console()
     outcome = _run(there, out, console, jobs=jobs, plugins=plugins)
     if outcome.records:
         write_summary(out)
@@ -205,14 +207,19 @@ def write_summary(out: Path) -> None:
     write_text_atomically(out / SUMMARY_FILE, summary.to_csv(index=False))
 
 
-def renew_if_changed(out: Path) -> None:
-    """Makes a results folder's summary and figures, unless they were made from the very same table."""
+def renew_if_changed(out: Path) -> list[str]:
+    """Makes a results folder's summary and figures, unless they were made from the very same table.
+
+    Returns:
+        What was left out of the figures, a line each.
+    """
     table, stamp = out / RESULTS_FILE, out / "figures" / ".drawn"
     state = f"{version('kws-bench')} {sha256(table.read_bytes()).hexdigest()}"
     if stamp.exists() and stamp.read_text() == state:
-        return
+        return []
     write_summary(out)
     from bench.figures.plots import ALL_KINDS, draw_figures  # takes a second to import
 
-    draw_figures(load_results(table), out / "figures", ALL_KINDS, out / "runs")
+    drawn = draw_figures(load_results(table), out / "figures", ALL_KINDS, out / "runs")
     write_text_atomically(stamp, state)
+    return drawn.left_out

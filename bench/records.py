@@ -122,6 +122,16 @@ class RunRecord:
 
 
 COLUMNS = tuple(field.name for field in fields(RunRecord))
+TEXTS = frozenset(field.name for field in fields(RunRecord) if field.type == "str")
+NUMBERS = frozenset(COLUMNS) - TEXTS
+# Measures of the same kind that other versions may have had at other rates.
+RATES = re.compile(r"(validation_)?frr_at_far_\d+pct(_low|_high)?")
+# How a table says that it has no such number.
+EMPTY = frozenset(("", "nan", "na", "n/a", "none", "null"))
+# What is given on the command line, and measures nothing.
+ANY_NUMBER = ("seed", "teacher_seed", "target_au_fa_fr")
+# Of no measure can there be more; sums and products of such numbers stay finite.
+GREATEST, ROUNDING = 1e15, 1e-9
 
 
 def file_name(text: str) -> str:
@@ -235,36 +245,65 @@ def append_record(out: Path, record: RunRecord, *, named: bool = False) -> RunRe
 def load_results(path: Path) -> pd.DataFrame:
     """A results table, this toolkit's own or the published one.
 
+    Returns:
+        Its rows; texts are as they stand in the file, also where they look like numbers.
+
     Raises:
-        ResultsError: There is no such file, or it is no results table.
+        ResultsError: There is no such file, it is no results table, or a number in it is none.
     """
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise ResultsError(f"no results table at {path}; bench run writes one") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{path} cannot be read as a CSV table: {error}") from None
+    table = _read(path)
     missing = [name for name in ("chain", "size_kb", "macs", "au_fa_fr") if name not in table.columns]
     if missing:
         raise ResultsError(f"{path} is no results table: it has no column {missing[0]!r}")
-    for name in missing_numbers(table):
-        raise ResultsError(f"{path}: column {name!r} holds something that is no finite number")
+    for name, column in table.items():
+        text = name in TEXTS
+        table[name] = column.astype(object).mask(column == "") if text else _numbers(column, path)
     if "corpus_hash" in table.columns:
         # Rows of versions that could not split otherwise.
-        split = table["split"].astype(object) if "split" in table.columns else None
-        table["split"] = "speaker" if split is None else split.fillna("speaker")
+        table["split"] = table["split"].fillna("speaker") if "split" in table.columns else "speaker"
     if "status" in table.columns:
         # Rows of other tables, added by hand.
-        table["status"] = table["status"].astype(object).fillna("ok")
+        table["status"] = table["status"].fillna("ok")
     labels = table["label"] if "label" in table.columns else table["chain"]
-    return table.assign(label=labels.astype(object).fillna(table["chain"].astype(object)).fillna("B"))
+    # In one piece: a table whose columns were replaced one by one is slow to take rows from.
+    return table.assign(label=labels.fillna(table["chain"]).fillna("B")).copy()
 
 
-def missing_numbers(table: pd.DataFrame) -> list[str]:
-    """Measures that hold text or an infinity; nothing at all is allowed."""
-    measures = [name for name in ("macs", "params", "size_kb", "au_fa_fr", "epochs") if name in table.columns]
-    return [
-        name
-        for name in measures
-        if not pd.api.types.is_numeric_dtype(table[name]) or table[name].abs().eq(float("inf")).any()
-    ]
+def _read(path: Path) -> pd.DataFrame:
+    """The file as it is; an empty text is empty."""
+    try:
+        # Texts are kept: a keyword "null" is a word, a hash of digits no number.
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str), na_filter=False, low_memory=False)
+    except FileNotFoundError:
+        raise ResultsError(f"no results table at {path}; bench run writes one") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ResultsError(f"{path} cannot be read as a CSV table: {reason}") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ResultsError(
+            f"{path} is no results table: its rows have more cells than its first line has names"
+        )
+    return table
+
+
+def _numbers(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
+    """A column of numbers, NaN where it is empty; one that no version knows stays as it is if it has others.
+
+    Raises:
+        ResultsError: One is none, or is none that could be.
+    """
+    name = str(column.name)
+    truths = column.map(lambda cell: isinstance(cell, bool))
+    empty = column.map(lambda cell: str(cell).strip().lower() in EMPTY)
+    values: pd.Series[Any] = pd.to_numeric(column.mask(truths | empty), errors="coerce")
+    wrong = {"no number": values.isna() & ~empty}
+    if name not in NUMBERS and not RATES.fullmatch(name):
+        return column if wrong["no number"].any() else values
+    if name not in ANY_NUMBER:
+        # A difference such as 1 - AUC may be less than 0 by rounding.
+        wrong |= {"out of reach": values.abs() > GREATEST, "less than nothing": values < -ROUNDING}
+    for what, rows in wrong.items():
+        if rows.any():
+            cell = str(column[rows].iloc[0])[:40]
+            raise ResultsError(f"{path}: column {name!r} holds {cell!r}, which is {what}")
+    return values

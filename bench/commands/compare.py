@@ -58,11 +58,10 @@ def compare(
     if labels:
         _test(tables, form, measures, limits, labels, keyword)
         return
-    from rich.console import Console
-
     from bench.compare.limits import exceeded, parse_limit
     from bench.compare.report import as_csv, as_json, as_markdown, as_rich, sheet
     from bench.compare.tables import compare_all
+    from bench.terminal import plain_console
 
     if len(tables) < 2:
         raise click.UsageError("give two tables or more: bench compare A.csv B.csv, or one with --test all")
@@ -70,7 +69,7 @@ def compare(
     comparisons = compare_all(tables)
     sheets = [sheet(each, measures) for each in comparisons]
     if form == "table":
-        Console(highlight=False).print(as_rich(sheets))
+        plain_console().print(as_rich(sheets))
     else:
         texts = {"csv": as_csv, "json": as_json}
         click.echo(texts[form](comparisons) if form in texts else as_markdown(sheets), nl=False)
@@ -89,17 +88,16 @@ def _test(
     labels: tuple[str, ...],
     keyword: str | None,
 ) -> None:
-    from rich.console import Console
-
     from bench.compare.paired import compare_labels, pairs_as_json, sheet_of_pairs
     from bench.compare.report import as_markdown, as_rich
+    from bench.terminal import plain_console
 
     if len(tables) != 1 or len(measures) > 1 or limits:
         raise click.UsageError("--test takes one table, one --measure and no --fail-if")
     pairs = compare_labels(tables[0], labels, measures[0] if measures else "one_minus_auc", keyword)
     sheets = [sheet_of_pairs(tables[0].name, pairs)]
     if form == "table":
-        Console(highlight=False).print(as_rich(sheets))
+        plain_console().print(as_rich(sheets))
     else:
         texts = {"csv": lambda: pairs.to_csv(index=False), "json": lambda: pairs_as_json(pairs)}
         click.echo(texts[form]() if form in texts else as_markdown(sheets), nl=False)

@@ -33,12 +33,11 @@ def data() -> None:
 @split_option
 def data_info(path: str, keyword: str, split: str) -> None:
     """Show what a corpus holds. PATH: synthetic, speech-commands, speech-commands-v0.02 or a folder."""
-    from rich.console import Console
-
     from bench.corpora import open_corpus
     from bench.report import corpus_tables
+    from bench.terminal import plain_console
 
-    console = Console()
+    console = plain_console()
     spoken = keyword if path == "synthetic" else None
     for table in corpus_tables(open_corpus(path, spoken, split=split)):
         console.print(table)
@@ -64,17 +63,16 @@ def data_leaks(path: str, keyword: str, split: str, pairs: int) -> None:
     recording at another level, a little later or under light noise; counts clips without sound. The exit
     status is 1 where something stands in two splits, else 0.
     """
-    from rich.console import Console
-
     from bench.corpora import open_corpus
     from bench.corpora.leaks import find_leaks
     from bench.report import leaks_table
+    from bench.terminal import plain_console
 
     corpus = open_corpus(path, keyword if path == "synthetic" else None, split=split)
     leaks = find_leaks(corpus, progress=True)
     table, lines = leaks_table(leaks, f"{corpus.name}, split by {split}", pairs)
-    console = Console()
+    console = plain_console()
     console.print(table)
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     raise click.exceptions.Exit(int(leaks.found))

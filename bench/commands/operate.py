@@ -56,11 +56,10 @@ def operate(
     thresholds are chosen on validation and applied to test. More joinings give finer steps, but the speech
     stays the same, and intervals stay those of one joining.
     """
-    from rich.console import Console
-
     from bench.stream.operate import OperateConfig
     from bench.stream.operate import operate as run_operate
+    from bench.terminal import plain_console
 
     config = OperateConfig(max_buffer_len, joinings, tuple(dict.fromkeys(sorted(rates))))
     table = run_operate(runs, data, config, out, lambda line: click.echo(line, err=True))
-    Console(highlight=False).print(table)
+    plain_console().print(table)

@@ -57,14 +57,13 @@ def stress(
         raise click.UsageError("give run folders, such as results/runs/base-*, or --results TABLE.csv")
     if keyword is not None and results is None:
         raise click.UsageError("--keyword picks rows of a table: give --results TABLE.csv too")
-    from rich.console import Console
-
     from bench.runs import RunFolder
     from bench.stress.conditions import FAMILIES
     from bench.stress.plot import draw_stress
     from bench.stress.report import stress_tables
     from bench.stress.run import open_runs, run_folders, save_stress
     from bench.stress.run import stress as try_all
+    from bench.terminal import plain_console
 
     paths = [Path(run) for run in runs] if results is None else run_folders(results, runs, keyword)
     tried = open_runs(paths)
@@ -73,12 +72,12 @@ def stress(
         tried, data, out, families=families or FAMILIES, draws=draws, progress=True, say=click.echo
     )
     path = save_stress(table, out)
-    console = Console()
+    console = plain_console()
     tables, lines = stress_tables(table)
     for shown in tables:
         console.print(shown)
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     for figure in draw_stress(table, out):
         click.echo(figure)
     click.echo(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -25,9 +26,12 @@ from bench.statistics.paired import (
     verdict,
 )
 from bench.statistics.resampling import MEASURES
+from bench.terminal import several
 from models.errors import ResultsError
 
 ALL = "all"
+# With as many there are 780 pairs, and hardly a difference is left after their correction.
+MOST_LABELS = 40
 # What two runs must share for their scores to be of the same clips.
 SAME = ("corpus_hash", "split")
 COLUMNS = [
@@ -58,10 +62,11 @@ def compare_labels(
     table = load_results(path)
     rows = table[table["status"].eq("ok")] if "status" in table else table
     if keyword is not None:
-        rows = rows[rows["keyword"].eq(keyword)]
+        words = table["keyword"].dropna() if "keyword" in table else ()
+        rows = rows[rows["keyword"].eq(keyword)] if len(words) else rows.iloc[:0]
         if rows.empty:
-            words = ", ".join(dict.fromkeys(map(str, table["keyword"])))
-            raise ResultsError(f"no runs of the keyword {keyword!r} in the table; there is: {words}")
+            there = several(words) or "none"
+            raise ResultsError(f"no runs of the keyword {keyword!r} in the table; there is: {there}")
     runs = {label: _runs(rows, label, path) for label in _chosen(labels, table, rows)}
     _refuse_other_clips(runs)
     folder = path.parent / "runs"
@@ -89,11 +94,15 @@ def _chosen(labels: Sequence[str], table: pd.DataFrame, done: pd.DataFrame) -> l
     there = [str(label) for label in dict.fromkeys(table["label"])]
     for label in labels:
         if label not in there and label != ALL:
-            raise ResultsError(f"no label {label!r} in the table; there is: {', '.join(there)}")
+            raise ResultsError(f"no label {label!r} in the table; there is: {several(there) or 'none'}")
     ended = [str(label) for label in dict.fromkeys(done["label"])]
     chosen = ended if ALL in labels else list(dict.fromkeys(labels))
     if len(chosen) < 2:
         raise ResultsError("--test needs two labels or more, or: --test all")
+    if len(chosen) > MOST_LABELS:
+        raise ResultsError(
+            f"--test takes {MOST_LABELS} labels at most, not {len(chosen):,}: name those to test"
+        )
     return chosen
 
 
@@ -109,9 +118,8 @@ def _runs(rows: pd.DataFrame, label: str, path: Path) -> list[dict[str, Any]]:
         values = list(dict.fromkeys(known(row.get(column)) for row in found))
         if len(values) > 1:
             raise ResultsError(f"{label} stands for different runs: {column} {values[0]!r} and {values[1]!r}")
-    made = [_made(row) for row in found]
-    for run in made:
-        if made.count(run) > 1:
+    for run, count in Counter(map(_made, found)).items():
+        if count > 1:
             raise ResultsError(f"{label} has two runs of {' seed '.join(run)}; keep one in the table")
     return sorted(found, key=lambda row: (known(row.get("keyword")), float(row.get("seed", 0))))
 
@@ -166,7 +174,7 @@ def _pair(
     found = paired_difference_over_keywords(sets, measure)
     shared = {_made(row) for row in runs[a]} & {_made(row) for row in runs[b]}
     means = {
-        label: float(np.mean([row[measure] for row in runs[label] if _made(row) in shared]))
+        label: float(np.mean([row.get(measure, math.nan) for row in runs[label] if _made(row) in shared]))
         for label in (a, b)
     }
     fewer = len(shared) < max(len(runs[a]), len(runs[b]))

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from bench.compare.ledger import DEAD_MACS, DEAD_PARAMS, ledger
 from bench.compare.tables import Comparison, measure_named
+from bench.terminal import several
 from models.errors import ResultsError
 
 MAIN = ("au_fa_fr", "size_kb", "macs")
@@ -79,12 +80,12 @@ def notes(comparison: Comparison) -> list[str]:
     for side, labels in ((before, comparison.only_before), (after, comparison.only_after)):
         lone = [label for label in labels if label not in comparison.failed]
         if lone:
-            found.append(f"only in {side.name}: {', '.join(lone)}")
+            found.append(f"only in {side.name}: {several(lone)}")
     found += [f"failed in {after.name}: {label}: {why}" for label, why in comparison.failed.items()]
     for side, column in ((before, "runs_before"), (after, "runs_after")):
         counts = comparison.changes.groupby("label", sort=False)[column].first()
         if len(counts) and counts.max() > 1:
-            each = ", ".join(f"{label} {count}" for label, count in counts.items())
+            each = several(f"{label} {count}" for label, count in counts.items())
             runs = f"{counts.iloc[0]} runs a row" if counts.nunique() == 1 else f"several runs: {each}"
             found.append(f"{side.name} is averaged over {runs}")
         if len(side.failed):
@@ -246,7 +247,7 @@ def _refusals(changes: pd.DataFrame) -> Iterator[str]:
         what = name if known is None or alone else GROUPS[known.group]
         barred.setdefault((reason, tuple(rows["label"])), {})[what] = None
     for (reason, labels), names in barred.items():
-        where = "" if labels == every else f" in {', '.join(labels)}"
+        where = "" if labels == every else f" in {several(labels)}"
         yield f"not compared{where}: {', '.join(names)}: {reason}"
 
 

@@ -143,12 +143,8 @@ def compare(before: Side, after: Side) -> Comparison:
     on = ["label" if before.named_by_chain or after.named_by_chain else "key"]
     on += [column for column in IDENTITY if _tells_apart(column, before.rows, after.rows)]
     before_rows, after_rows = _records(before.rows), _records(after.rows)
-    pairs: list[Rows] = [
-        (left, right)
-        for left in before_rows
-        for right in after_rows
-        if all(known(left[column]) == known(right[column]) for column in on)
-    ]
+    twins = _by_columns(after_rows, on)
+    pairs: list[Rows] = [(left, right) for left in before_rows for right in twins.get(_cells(left, on), ())]
     changes = [
         change
         for name, (left, right) in zip(_names(pairs, pairs), pairs, strict=True)
@@ -158,11 +154,11 @@ def compare(before: Side, after: Side) -> Comparison:
     lone_before = [(row,) for row in before_rows if id(row) not in matched]
     lone_after = [(row,) for row in after_rows if id(row) not in matched]
     only_before = _names(lone_before, [(row,) for row in before_rows])
+    ended = _by_columns(_records(after.failed), on)
     failed = {
         name: _why_failed(bad)
         for name, (row,) in zip(only_before, lone_before, strict=True)
-        for bad in _records(after.failed)
-        if all(known(row[column]) == known(bad[column]) for column in on)
+        for bad in ended.get(_cells(row, on), ())
     }
     only_after = _names(lone_after, [(row,) for row in after_rows])
     table = pd.DataFrame(changes, columns=CHANGES)
@@ -187,6 +183,20 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
+def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(known(row[column]) for column in columns)
+
+
+def _by_columns(
+    rows: Sequence[dict[str, Any]], columns: Sequence[str]
+) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """The rows of each combination of cells."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(_cells(row, columns), []).append(row)
+    return found
+
+
 def _why_failed(row: Mapping[str, Any]) -> str:
     reason = known(row.get("reason"))
     return f"{row['status']} ({reason})" if reason else str(row["status"])
@@ -206,13 +216,17 @@ def _names(rows: Sequence[Rows], among: Sequence[Rows]) -> list[str]:
     def value(row: Rows, column: str) -> str:
         return "/".join(dict.fromkeys(filter(None, (known(part.get(column)) for part in row))))
 
+    twins: dict[str, list[Rows]] = {}
+    for other in among:
+        twins.setdefault(str(other[0]["label"]), []).append(other)
+    apart = {
+        label: [name for name in ("key", *IDENTITY) if len({value(other, name) for other in same}) > 1]
+        for label, same in twins.items()
+    }
     names = []
     for row in rows:
         label = str(row[0]["label"])
-        twins = [other for other in among if other[0]["label"] == label]
-        columns = ("key", *IDENTITY)
-        apart = [name for name in columns if len({value(other, name) for other in twins}) > 1]
-        more = ", ".join(value(row, name)[:24] or "-" for name in apart)
+        more = ", ".join(value(row, name)[:24] or "-" for name in apart[label])
         names.append(f"{label} [{more}]" if more else label)
     return names
 

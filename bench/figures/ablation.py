@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from bench.figures.files import NothingToDrawError, save_figure
+from bench.figures.look import DOTS_PER_INCH, plain_name, styled
 
 QUALITY = "one_minus_auc"
 # Columns, what their axes say, and what is shown of them.
@@ -21,6 +21,7 @@ PANELS = (
 )
 
 
+@styled(None)
 def draw_ablation(table: pd.DataFrame, stem: Path, title: str) -> list[Path]:
     """Bars for size, MACs and quality: the whole chain first, then what each compressor is missed for.
 
@@ -35,10 +36,10 @@ def draw_ablation(table: pd.DataFrame, stem: Path, title: str) -> list[Path]:
     rows = table[table["runs"] > 0]
     if rows.empty:
         raise NothingToDrawError("no variant of the chain has a row")
-    names = [_name(str(left_out)) for left_out in rows["left_out"]]
+    names = [_name(plain_name(left_out)) for left_out in rows["left_out"]]
     colours = [sns.color_palette("colorblind")[0 if name == "whole chain" else 7] for name in names]
-    figure = Figure(figsize=(9.0, 1.2 + 0.42 * len(rows)), dpi=150, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure = Figure(figsize=(9.0, 1.2 + 0.42 * len(rows)), dpi=DOTS_PER_INCH, layout="constrained")
+    figure.suptitle(plain_name(title), x=0.01, ha="left", fontsize=10)
     panels = figure.subplots(1, len(PANELS), sharey=True)
     places = np.arange(len(rows))
     for axes, (column, name, unit) in zip(panels, PANELS, strict=True):
@@ -55,9 +56,7 @@ def draw_ablation(table: pd.DataFrame, stem: Path, title: str) -> list[Path]:
         sns.despine(ax=axes)
     panels[0].set_yticks(places, names)
     panels[0].invert_yaxis()
-    # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
-    with mpl.rc_context({"svg.hashsalt": "kws-bench"}):
-        return save_figure(figure, stem)
+    return save_figure(figure, stem)
 
 
 def _name(left_out: str) -> str:

@@ -16,9 +16,12 @@ from bench.figures.labels import place_labels
 # From this ratio of the greatest to the least value on, an axis is logarithmic.
 LOG_FROM = 4.0
 QUALITY_LOG_FROM = 20.0
+# What is less is drawn as nothing at all.
+LEAST = 1e-15
+QUALITY = "au_fa_fr"
 AXES = {
     "size_kb": "size of the saved weights (KB)",
-    "au_fa_fr": "au_fa_fr{}, lower is better",
+    QUALITY: "au_fa_fr{}, lower is better",
     "kilo_macs": "MACs on 2 s of audio (thousands)",
 }
 FLOAT, QUANTIZED = sns.color_palette("colorblind", 2)
@@ -42,31 +45,48 @@ def series(rows: pd.DataFrame, axes: Axes, x: str, y: str) -> None:
 def scatter(
     axes: Axes, rows: pd.DataFrame, x: str, y: str, name: str, colour: Any, alpha: float = 1.0
 ) -> None:
-    """Points of one series; the legend has it unless its name is empty."""
-    if len(rows):
-        axes.scatter(rows[x], rows[y], s=40, color=[colour], label=name, alpha=alpha, linewidths=0, zorder=3)
+    """Points of one series, with their intervals; the legend has it unless its name is empty."""
+    if rows.empty:
+        return
+    axes.scatter(rows[x], rows[y], s=40, color=[colour], label=name, alpha=alpha, linewidths=0, zorder=3)
+    spread = _with_interval(rows, y)
+    if len(spread):
+        ends = [spread[f"{y}_low"], spread[f"{y}_high"]]
+        axes.plot([spread[x]] * 2, ends, "-", c=colour, lw=1.2, alpha=0.5 * alpha, zorder=2)
+
+
+def _with_interval(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows whose measure has both ends of an interval."""
+    ends = [f"{name}_low", f"{name}_high"]
+    return rows.dropna(subset=ends) if set(ends) <= set(rows) else rows.iloc[:0]
 
 
 def finish(axes: Axes, rows: pd.DataFrame, x: str, y: str, colours: Iterable[str] = ()) -> None:
     """Axes with units, a legend where there are series to tell apart, and every point's name."""
     axes.margins(0.14)
     for side, name in (("x", x), ("y", y)):
-        _scale(axes, side, name, rows[name])
+        _scale(axes, side, name, rows)
     if len(axes.get_legend_handles_labels()[1]) > 1:
         axes.legend(frameon=False)
     place_labels(axes, list(rows["label"]), list(rows[x]), list(rows[y]), list(colours))
 
 
-def _scale(axes: Axes, side: str, name: str, values: pd.Series[float]) -> None:
-    """Linear or logarithmic as the values ask for, with ticks that read as plain numbers."""
+def _scale(axes: Axes, side: str, name: str, rows: pd.DataFrame) -> None:
+    """Linear or logarithmic as values and intervals ask for, with ticks that read as plain numbers."""
     axis = axes.xaxis if side == "x" else axes.yaxis
-    low, high = values.min(), values.max()
-    quality = name == "au_fa_fr"
-    ratio = high / low if low > 0 else 0.0
-    exponent = math.floor(math.log10(high)) if quality and high > 0 else 0
+    low, high = rows[name].min(), rows[name].max()
+    quality = name == QUALITY
+    exponent = math.floor(math.log10(high)) if quality and high > LEAST else 0
     exponent = exponent if exponent < -2 else 0
+    spread = _with_interval(rows, name)
+    if len(spread):
+        high = max(high, spread[f"{name}_high"].max())
+    ratio = high / low if low > LEAST else 0.0
     if name != "took" and ratio >= (QUALITY_LOG_FROM if quality else LOG_FROM):
         axes.set(**{f"{side}scale": "log"})
+        if len(spread):
+            # The ends near 0 would take most of the axis.
+            axes.set_ylim(max(low / 3, min(low, spread[f"{name}_low"].min()) / 1.5), 1.5 * high)
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 1000 else (1,)))
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
@@ -74,4 +94,5 @@ def _scale(axes: Axes, side: str, name: str, values: pd.Series[float]) -> None:
         axis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10], integer=name == "took"))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10**exponent:,.6g}"))
     power = f" (10{str(exponent).translate(SUPERSCRIPT)})" if exponent else ""
-    axes.set(**{f"{side}label": AXES.get(name, name).format(power)})
+    bars = "\nbars: 95 % intervals" if len(spread) else ""
+    axes.set(**{f"{side}label": AXES.get(name, name).format(power) + bars})

@@ -15,6 +15,7 @@ from scipy.special import ndtr, ndtri
 
 from bench.figures.axes import line_styles
 from bench.figures.files import NothingToDrawError
+from bench.figures.look import legend_columns, plain_name
 from bench.metrics import Floats, eer
 from bench.run_scores import NoScoresError, Scores, read_scores
 from bench.statistics.misses import miss_rates
@@ -94,7 +95,8 @@ def _by_label(table: pd.DataFrame, runs: Path | None) -> tuple[dict[str, list[Sc
     if runs is None or "run_id" not in table:
         raise NothingToDrawError("the table names no runs whose clip scores could be read")
     done = table[table["status"] == "ok"] if "status" in table else table
-    kept = [(str(row.label), _scores_of(runs / str(row.run_id))) for row in done.itertuples()]
+    rows = done.drop_duplicates(["label", "run_id"]).itertuples()
+    kept = [(plain_name(row.label), _scores_of(runs / str(row.run_id))) for row in rows]
     found: dict[str, list[Scores]] = {}
     for label, scores in kept:
         if scores is not None:
@@ -151,4 +153,5 @@ def _say(axes: Axes, positives: int, negatives: int, bare: list[str], missing: l
     axes.set_xlabel("\n".join([axes.get_xlabel(), *wrapped]), fontsize=9)
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    columns = legend_columns(axes.get_legend_handles_labels()[1], 4)
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)

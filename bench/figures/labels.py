@@ -26,6 +26,10 @@ GRID = 24
 # From this distance on a thin line joins a name to its point.
 FAR = 9.0
 LEADER_SAMPLES = 16
+# So much of a drawn line under a name costs as much as a crossing of lines.
+INK_POINTS = 2.4
+# Lines that a name could not keep clear of are read through less than the name itself.
+BACKGROUND = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,6 @@ class Scene:
     Attributes:
         points: All points with a name, shape (P, 2).
         lines: Pieces of drawn lines, both ends of each, shape (S, 2, 2).
-        ink: Samples along them, shape (I, 2).
         legend: Boxes of legends, shape (0 or 1, 4).
         frame: The box of the axes, shape (4,).
         dots: Dots a point.
@@ -43,7 +46,6 @@ class Scene:
 
     points: Floats
     lines: Floats
-    ink: Floats
     legend: Floats
     frame: Floats
     dots: float
@@ -74,8 +76,8 @@ def place_labels(
     ]
     sizes = [(box.width, box.height) for box in (text.get_window_extent() for text in texts)]
     frame = np.asarray(axes.get_window_extent().extents)
-    lines = _lines(axes)
-    scene = Scene(points, lines, _ink(lines), _legend(axes), frame, figure.dpi / 72)
+    lines = _lines(axes, frame)
+    scene = Scene(points, lines, _legend(axes), frame, figure.dpi / 72)
     chosen = _choose(sizes, scene)
     for text, point, box, colour in zip(
         texts, points, chosen, colours or ["black"] * len(texts), strict=True
@@ -87,6 +89,8 @@ def place_labels(
 def wrap(name: str, width: int = LINE_CHARACTERS) -> str:
     """A name in lines of about ``width`` characters, broken before brackets and after commas and pluses.
 
+    A piece without any of them is broken where it is twice as long.
+
     Example:
         >>> wrap("KD(kernel=13x5,hidden=12)").split(chr(10))
         ['KD(kernel=13x5,', 'hidden=12)']
@@ -94,7 +98,8 @@ def wrap(name: str, width: int = LINE_CHARACTERS) -> str:
     if len(name) <= width:
         return name
     lines = [""]
-    for piece in re.findall(r"\(?[^(,+\s]*[,+\s]|\(?[^(,+\s]+", name):
+    pieces = re.findall(r"\(*[^(,+\s]*[,+\s]|\(+[^(,+\s]*|[^(,+\s]+", name)
+    for piece in (part for each in pieces for part in re.findall(f".{{1,{2 * width}}}", each)):
         if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
             lines.append("")
         lines[-1] += piece
@@ -118,6 +123,7 @@ def _write(
         color=colour,
         fontsize=FONT_POINTS,
         zorder=4,
+        bbox=BACKGROUND,
         arrowprops={
             "arrowstyle": "-",
             "color": "0.5",
@@ -170,7 +176,7 @@ def _fixed_cost(boxes: Floats, point: Floats, scene: Scene) -> Floats:
     outside = np.maximum(frame[:2] + dots - boxes[:, :2], 0).sum(axis=1)
     outside += np.maximum(boxes[:, 2:] + dots - frame[2:], 0).sum(axis=1)
     hidden = _inside(scene.points, boxes, MARKER * dots).sum(axis=1)
-    crossed = _inside(scene.ink, boxes, dots).sum(axis=1)
+    crossed = _length_inside(scene.lines, boxes, dots) / (INK_POINTS * dots)
     leaders = _leaders(boxes, point, scene)
     apart = np.hypot(*np.moveaxis(leaders[:, :, None] - scene.points, -1, 0))
     # A line that comes nearer to another point than to its own seems to be of that one.
@@ -209,6 +215,16 @@ def _inside(samples: Floats, boxes: Floats, margin: float) -> npt.NDArray[np.boo
     return np.asarray((x > left - margin) & (x < right + margin) & (y > bottom - margin) & (y < top + margin))
 
 
+def _length_inside(lines: Floats, boxes: Floats, margin: float) -> Floats:
+    """How much of all lines (S, 2, 2) lies in each box (C, 4) or within a margin of it, shape (C,)."""
+    start, step = lines[:, 0], lines[:, 1] - lines[:, 0]
+    slope = np.where(step == 0, 1e-9, step)
+    sides = [(side - start) / slope for side in (boxes[:, None, :2] - margin, boxes[:, None, 2:] + margin)]
+    enters, leaves = np.minimum(*sides).max(axis=2), np.maximum(*sides).min(axis=2)
+    shares = np.clip(np.minimum(leaves, 1) - np.maximum(enters, 0), 0, None)
+    return np.asarray(shares @ np.hypot(step[:, 0], step[:, 1]), dtype=np.float64)
+
+
 def _leaders(boxes: Floats, point: Floats, scene: Scene) -> Floats:
     """Samples of the line from each box to its point, all at the point where none is drawn, (C, K, 2)."""
     nearest = np.clip(point, boxes[:, :2], boxes[:, 2:])
@@ -241,21 +257,13 @@ def _crossings(leaders: Floats, lines: Floats) -> Floats:
     return np.asarray(((apart < 0) & (turn(first, last, start) * turn(first, last, end) < 0)).sum(axis=1))
 
 
-def _lines(axes: Axes) -> Floats:
-    """Pieces of all lines drawn, in display dots, shape (S, 2, 2)."""
+def _lines(axes: Axes, frame: Floats) -> Floats:
+    """Pieces of all lines drawn, in display dots, shape (S, 2, 2); intervals may reach beyond the frame."""
     pieces = [np.empty((0, 2, 2))]
     for line in axes.get_lines():
         ends = axes.transData.transform(np.asarray(line.get_xydata(), dtype=float))
+        ends = np.clip(ends, frame[:2], frame[2:])
         pieces.append(np.stack([ends[:-1], ends[1:]], axis=1))
-    return np.concatenate(pieces)
-
-
-def _ink(lines: Floats) -> Floats:
-    """Samples along lines, some five dots apart, shape (I, 2)."""
-    pieces = [np.empty((0, 2))]
-    for start, end in lines:
-        count = max(2, int(np.hypot(*(end - start)) / 5))
-        pieces.append(start + np.linspace(0, 1, count)[:, None] * (end - start))
     return np.concatenate(pieces)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -15,22 +14,25 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.compare.tables import IDENTITY, known
-from bench.figures.axes import FLOAT as FLOAT
-from bench.figures.axes import QUANTIZED as QUANTIZED
-from bench.figures.axes import finish, scatter, series
+from bench.compare.tables import known
+from bench.figures.axes import FLOAT, QUANTIZED, finish, scatter, series
 from bench.figures.det import DET, det
 from bench.figures.files import NothingToDrawError, save_figure
-from bench.records import file_name
+from bench.figures.look import DOTS_PER_INCH, NAME_CHARACTERS, SIZE_INCHES, plain_name, styled
+from bench.figures.rows import by_label, groups
 from models.errors import ResultsError
 
-# README width: 6.4 inches at 150 dots.
-SIZE_INCHES = (6.4, 4.0)
-DOTS_PER_INCH = 150
 # Figures with more points than this grow, so that every name finds a place.
 ROOMY_POINTS = 12
 INCHES_A_POINT = 0.2
+# With many more no name would be read.
+MOST_MODELS = 40
+# All words of Speech Commands are 35.
+MOST_FOLDERS = 40
 EPOCHS = {"epochs_to_target": "epochs to the target", "best_epoch": "epochs to the best", "epochs": "epochs"}
+INTERVAL = ["au_fa_fr_low", "au_fa_fr_high"]
+DISTILLERS = {"kd", "ad"}
+OTHERS = sns.color_palette("colorblind", 3)[2]
 
 
 @dataclass(frozen=True)
@@ -39,67 +41,12 @@ class Drawn:
 
     Attributes:
         written: The files.
-        left_out: The figures that the table has no rows for, each with the reason.
+        left_out: What is not drawn: figures that the table has no rows for, each with the reason, and what
+            is more than ``MOST_MODELS`` or ``MOST_FOLDERS``.
     """
 
     written: list[Path]
     left_out: list[str]
-
-
-def tokens(label: str) -> tuple[str, ...]:
-    """The compressors in a label, without options and without the study's numbering.
-
-    Example:
-        >>> tokens("DQ+KD2"), tokens("SP+KD(hidden=12)"), tokens("B")
-        (('dq', 'kd'), ('sp', 'kd'), ())
-    """
-    names = [re.sub(r"(\(.*\)|\d+$)", "", piece).lower() for piece in label.split("+")]
-    return tuple(name for name in names if name != "b")
-
-
-def by_label(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a model, in order of appearance: repeated runs are averaged, failed ones left out.
-
-    Args:
-        table: Results of one corpus, keyword, model and recipe (see ``groups``).
-
-    Returns:
-        The means of all numbers, and ``tokens``, ``quantized``, ``kilo_macs`` and ``source``: the chain
-        without its quantization, by which a quantized model finds its float form.
-    """
-    done = table[table["status"] == "ok"] if "status" in table else table
-    done = done.assign(chain=done["chain"].astype(object).fillna("") if "chain" in done else done["label"])
-    means = done.groupby(["label", "chain"], sort=False).mean(numeric_only=True).reset_index()
-    means["tokens"] = means["label"].map(tokens)
-    means["quantized"] = means["tokens"].map(lambda names: "dq" in names)
-    means["kilo_macs"] = means["macs"] / 1000 if "macs" in means else np.nan
-    means["source"] = means["chain"].map(lambda chain: re.sub(r"^(dq[^+]*(\+|$))?(b$)?", "", chain.lower()))
-    return means
-
-
-def groups(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The parts of a table that each make a set of figures, by the name of their folder.
-
-    Rows on other data or another keyword, of another model or recipe, never share a figure. Where all
-    rows belong together there is one part, without a name.
-
-    Example:
-        >>> list(groups(pd.DataFrame({"data": ["tones", "tones"], "keyword": ["left", "stop"]})))
-        ['tones-left', 'tones-stop']
-    """
-    texts = pd.DataFrame(
-        {column: table[column].map(known) if column in table else "" for column in IDENTITY}, table.index
-    )
-    texts["corpus_hash"] = texts["corpus_hash"].str[:8]
-    if len(texts.drop_duplicates()) < 2:
-        return {"": table}
-    within = texts.groupby(["data", "keyword"]).nunique().max()
-    told = ["data", "keyword", *(column for column in within.index if within[column] > 1)]
-    found = {}
-    for values, rows in texts.groupby(told, sort=False):
-        name = "-".join(str(value)[:24] for value in values if value)
-        found[file_name(name)] = table.loc[rows.index]
-    return found
 
 
 def quantization(rows: pd.DataFrame, axes: Axes) -> None:
@@ -113,23 +60,31 @@ def quantization(rows: pd.DataFrame, axes: Axes) -> None:
 
 def metric_vs_macs(rows: pd.DataFrame, axes: Axes) -> None:
     """Quality over multiply-accumulates; quantization changes the quality alone."""
-    rows = _measured(rows, "kilo_macs", "au_fa_fr")
+    # A model and its quantized form stand above each other: their intervals would hide the difference.
+    rows = _measured(rows, "kilo_macs", "au_fa_fr").drop(columns=INTERVAL, errors="ignore")
     _join_quantized(rows, axes, "kilo_macs")
     series(rows, axes, "kilo_macs", "au_fa_fr")
     finish(axes, rows, "kilo_macs", "au_fa_fr")
 
 
 def distillation(rows: pd.DataFrame, axes: Axes) -> None:
-    """Quality over size of the base and the distilled students, joined from large to small."""
-    distilled = _measured(
-        rows[rows["tokens"].map(lambda names: set(names) <= {"kd", "ad"})], "size_kb", "au_fa_fr"
-    )
-    if len(distilled) < 2:
+    """Quality over size of the base and the distilled students, joined from large to small.
+
+    Students that other compressors made smaller too stand beside the line; where there are no others, the
+    line is theirs.
+    """
+    rows = _measured(rows[~rows["quantized"]], "size_kb", "au_fa_fr")
+    base = rows["tokens"].map(len) == 0
+    taught = rows["tokens"].map(lambda names: bool(DISTILLERS & set(names)))
+    alone = taught & rows["tokens"].map(lambda names: set(names) <= DISTILLERS)
+    if not taught.any() or (base | taught).sum() < 2:
         raise NothingToDrawError("it takes the base and a distilled student, or two of those")
-    distilled = distilled.sort_values("size_kb", ascending=False)
-    axes.plot(distilled["size_kb"], distilled["au_fa_fr"], "-", c="0.6", lw=1)
-    scatter(axes, distilled, "size_kb", "au_fa_fr", "distilled", FLOAT)
-    finish(axes, distilled, "size_kb", "au_fa_fr")
+    joined = base | (alone if alone.any() else taught)
+    line = rows[joined].sort_values("size_kb", ascending=False)
+    axes.plot(line["size_kb"], line["au_fa_fr"], "-", c="0.6", lw=1)
+    scatter(axes, line, "size_kb", "au_fa_fr", "by distillation alone", FLOAT)
+    scatter(axes, rows[taught & ~joined], "size_kb", "au_fa_fr", "with other compressors", OTHERS)
+    finish(axes, rows[base | taught], "size_kb", "au_fa_fr")
 
 
 def size_vs_epochs(rows: pd.DataFrame, axes: Axes) -> None:
@@ -143,10 +98,10 @@ def macs_vs_epochs(rows: pd.DataFrame, axes: Axes) -> None:
 
 
 def size_vs_macs(rows: pd.DataFrame, axes: Axes) -> None:
-    """Size over multiply-accumulates, float and quantized models joined."""
+    """Size over multiply-accumulates, float models joined, and those of each converter."""
     rows = _measured(rows, "kilo_macs", "size_kb")
-    for quantized, colour in ((False, FLOAT), (True, QUANTIZED)):
-        joined = rows[rows["quantized"] == quantized].sort_values(["kilo_macs", "size_kb"])
+    for converter, joined in rows.sort_values(["kilo_macs", "size_kb"]).groupby("converter"):
+        colour = QUANTIZED if converter else FLOAT
         axes.plot(joined["kilo_macs"], joined["size_kb"], "-", c=colour, lw=1, alpha=0.6)
     series(rows, axes, "kilo_macs", "size_kb")
     finish(axes, rows, "kilo_macs", "size_kb")
@@ -193,20 +148,23 @@ def draw_figure(table: pd.DataFrame, kind: str, runs: Path | None = None) -> Fig
     Raises:
         NothingToDrawError: The table has no rows for it.
     """
-    rows = by_label(table)
+    return _figure(by_label(table), table, kind, runs)
+
+
+def _figure(models: pd.DataFrame, table: pd.DataFrame, kind: str, runs: Path | None) -> Figure:
+    """One figure of the first models of a table."""
+    rows, note = _first(models)
     if rows.empty:
         raise NothingToDrawError("the table has no finished runs")
     grown = INCHES_A_POINT * max(0, len(rows) - ROOMY_POINTS)
     figure = Figure((SIZE_INCHES[0], SIZE_INCHES[1] + grown), DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    title = [known(table[name].iloc[0]) if name in table else "" for name in ("data", "keyword")]
-    if all(title):
-        axes.set_title(f"{title[0]}, keyword {title[1]!r}", loc="left", fontsize=10)
+    axes.set_title("\n".join(filter(None, (_title(table), note))), loc="left", fontsize=10)
     if kind == DET:
-        det(table, runs, axes)
+        det(table[table["label"].isin(rows["label"])], runs, axes)
     else:
-        KINDS[kind](rows, axes)
+        KINDS[kind](rows.assign(label=rows["label"].map(plain_name)), axes)
     return figure
 
 
@@ -228,18 +186,44 @@ def draw_figures(
     for kind in kinds:
         if kind not in ALL_KINDS:
             raise ResultsError(f"no figure {kind!r}; there is: {', '.join(ALL_KINDS)}")
-    drawn = Drawn([], [])
-    # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
-    with sns.axes_style("whitegrid"), mpl.rc_context({"svg.hashsalt": "kws-bench", "font.size": 10}):
-        for folder, rows in groups(table).items():
+    drawn, parts = Drawn([], []), groups(table)
+    if len(parts) > MOST_FOLDERS:
+        drawn.left_out.append(
+            f"all after the first {MOST_FOLDERS} of {len(parts):,} corpora, keywords, models and recipes"
+        )
+    with styled():
+        for folder, rows in islice(parts.items(), MOST_FOLDERS):
+            within = f"{folder}/" if folder else ""
+            models = by_label(rows)
+            drawn.left_out.extend(within + line for line in _bounds(models))
             for kind in kinds:
                 try:
-                    figure = draw_figure(rows, kind, runs)
+                    figure = _figure(models, rows, kind, runs)
                 except NothingToDrawError as error:
-                    drawn.left_out.append(f"{f'{folder}/' if folder else ''}{kind}: {error}")
+                    drawn.left_out.append(f"{within}{kind}: {error}")
                 else:
                     drawn.written.extend(save_figure(figure, out / folder / kind))
     return drawn
+
+
+def _first(models: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """As many models as a figure can hold, and what it says of the others."""
+    note = f"the first {MOST_MODELS} of {len(models):,} models" if len(models) > MOST_MODELS else ""
+    return models.iloc[:MOST_MODELS], note
+
+
+def _bounds(models: pd.DataFrame) -> list[str]:
+    """What the figures of a table leave out of it."""
+    first, note = _first(models)
+    lines = [f"{len(models) - len(first):,} models: drawn are {note}"] if note else []
+    long = first["label"].str.len().gt(NAME_CHARACTERS).any()
+    return lines + ([f"the ends of names of more than {NAME_CHARACTERS} characters"] if long else [])
+
+
+def _title(table: pd.DataFrame) -> str:
+    """The corpus and the keyword, where the table says both."""
+    data, keyword = (known(table[name].iloc[0]) if name in table else "" for name in ("data", "keyword"))
+    return f"{plain_name(data)}, keyword {plain_name(keyword)!r}" if data and keyword else ""
 
 
 def _measured(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -10,9 +10,12 @@ from bench.open_run import folder_at, open_run
 from bench.reading import is_text
 from bench.runs import KWS_FILE, RunFolder
 from bench.ship import kws_file
+from compressors.chain import parse
+from compressors.dynamic_quant import DynamicQuant
 from models.base import KwsModel
-from models.errors import ResultsError
+from models.errors import ChainError, ResultsError
 from models.integer import IntegerModel
+from models.registry import family
 
 Writer = Callable[[IntegerModel, Path, str], list[Path]]
 Weights = Literal["float", "int8"]
@@ -46,9 +49,18 @@ def _advice(folder: Path) -> str:
         return "such as sq+ad+kd or qat+ad+kd; give the folder of such a run"
     if model != "crnn":
         return f"and this one's model, {model}, has no form in integers; crnn has"
-    trained = [part for part in chain.split("+") if part.partition(":")[0] not in ("base", "dq", "lr", "")]
-    would = ["+".join([token, *trained]) for token in ("sq", "qat")]
+    # What can stand under integers: no other converter, nothing whose layers have no such form.
+    pieces = [piece for piece in chain.split("+") if piece not in ("base", "") and _reads(f"sq+{piece}")]
+    would = ["+".join([token, *pieces]) for token in ("sq", "qat")]
     return f"and this one is {chain or 'base'}; run --chain {would[0]} or --chain {would[1]} first"
+
+
+def _reads(chain: str) -> bool:
+    try:
+        parse(chain, family("crnn").default)
+    except ChainError:
+        return False
+    return True
 
 
 def export_run(path: Path, form: str, out: Path | None) -> list[Path]:
@@ -89,12 +101,18 @@ def _ends_in_float(path: Path) -> bool:
 
 
 def _write_float_onnx(path: Path, out: Path | None) -> list[Path]:
-    """A run without an integer model: float weights, or those of ``dq`` rounded to int8."""
+    """A run without an integer model: float weights, or those of dynamic quantization rounded to int8."""
     run, _ = open_run(path)
     model, chain = run.load_float_model()
+    dynamic = any(isinstance(part, DynamicQuant) for part in chain.parts)
+    if chain.converts and not dynamic:
+        raise ResultsError(
+            f"{run.run_id} ships in a form that ONNX files have no weights for; "
+            f"export a run of {chain.trained.text or 'base'}"
+        )
     folder = out or run.path / EXPORT_FOLDER / "onnx"
     folder.mkdir(parents=True, exist_ok=True)
-    return _write_both_forms(model, folder, "int8" if chain.converts else "float")
+    return _write_both_forms(model, folder, "int8" if dynamic else "float")
 
 
 def _write_both_forms(model: KwsModel | IntegerModel, folder: Path, weights: Weights) -> list[Path]:

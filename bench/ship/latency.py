@@ -21,6 +21,7 @@ from bench.ship.onnx_export import to_bytes
 from bench.ship.onnx_run import OnnxSpotter
 from bench.ship.onnx_weights import Weights, in_int8, of_float, of_integer, to_float
 from bench.threads import threads as limit_threads
+from compressors.dynamic_quant import DynamicQuant
 from models.base import KwsModel
 from models.crnn import Crnn
 from models.errors import KwsError, ModelError
@@ -104,7 +105,8 @@ def subject_of(run: RunFolder) -> Subject:
     model, chain = run.load_float_model()
     if not isinstance(model, Crnn):
         raise ModelError(f"latency is measured of a crnn; {run.run_id} is a {type(model).__name__}")
-    dynamic = chain.convert(model).eval() if chain.converts else None
+    quantized = any(isinstance(part, DynamicQuant) for part in chain.parts)
+    dynamic = chain.convert(model).eval() if quantized else None
     assert dynamic is None or isinstance(dynamic, KwsModel)
     return Subject(model, in_int8(of_float(model)), None, dynamic)
 

@@ -205,7 +205,7 @@ def _of_draws(measure: str, whole: float, drawn: Floats, draws: Draws, clips: So
     if measure == "au_fa_fr":
         # A draw's own share of the keyword is no part of the uncertainty.
         hits, others = draws.counts @ clips.keyword_clips, draws.counts @ clips.other_clips
-        scale = _mixed(clips.keyword_clips.sum(), clips.other_clips.sum())
+        scale = float(_mixed(clips.keyword_clips.sum(), clips.other_clips.sum()))
         with np.errstate(divide="ignore", invalid="ignore"):
             drawn = drawn / _mixed(hits, others)
     error = standard_error(drawn, draws.times, effective)

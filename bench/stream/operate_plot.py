@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from bench.figures.axes import line_styles
 from bench.figures.files import save_figure
-from bench.figures.plots import DOTS_PER_INCH, SIZE_INCHES
+from bench.figures.labels import wrap
+from bench.figures.look import DOTS_PER_INCH, SIZE_INCHES, legend_columns, plain_name, styled
 from bench.stream.operation import Sweep
 from bench.stream.rates import Floats
 
@@ -28,7 +26,7 @@ MOST_PER_HOUR = 200.0
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # With more lines than this, crosses of intervals at the operating points would hide each other.
 FEW_LINES = 4
-INCHES_A_LINE = 0.42
+INCHES_A_LINE, INCHES_A_TEXT = 0.42, 0.17
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,7 @@ class Line:
     delays_ms: tuple[Floats, ...]
 
 
-@contextmanager
-def _look() -> Iterator[None]:
-    # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
-    with sns.axes_style("whitegrid"), mpl.rc_context({"svg.hashsalt": "kws-bench", "font.size": 10}):
-        yield
-
-
+@styled()
 def draw_curves(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Path) -> list[Path]:
     """Miss rate and false alarms an hour at all thresholds, on validation and on test.
 
@@ -66,23 +58,23 @@ def draw_curves(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Pat
     Returns:
         The files written.
     """
-    with _look():
-        height = SIZE_INCHES[1] + 0.1 * len(lines)
-        figure = Figure((1.5 * SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
-        both: Any = figure.subplots(1, 2, sharey=True, sharex=True)
-        few, faint = len(lines) <= FEW_LINES, min(0.12, 0.6 / len(lines))
-        for axes, split in zip(both, ("validation", "test"), strict=True):
-            for line, look in zip(lines, line_styles(len(lines)), strict=True):
-                swept = line.validation if split == "validation" else line.test
-                _curve(axes, line, swept, look, faint=faint, crosses=few and split == "test")
-            axes.set_title(_title(split, lines), loc="left", fontsize=10)
-            axes.set_xlabel("false alarms an hour")
-        _scales(both[0], lines)
-        both[0].set_ylabel("miss rate (%)")
-        handles, names = both[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
-        both[1].legend(handles=_marks(rates_per_hour), loc="upper right", fontsize=8)
-        return save_figure(figure, out / "operating_curves")
+    width, height = 1.5 * SIZE_INCHES[0], SIZE_INCHES[1] + 0.1 * len(lines)
+    figure = Figure((width, height), DOTS_PER_INCH, layout="constrained")
+    both: Any = figure.subplots(1, 2, sharey=True, sharex=True)
+    few, faint = len(lines) <= FEW_LINES, min(0.12, 0.6 / len(lines))
+    for axes, split in zip(both, ("validation", "test"), strict=True):
+        for line, look in zip(lines, line_styles(len(lines)), strict=True):
+            swept = line.validation if split == "validation" else line.test
+            _curve(axes, line, swept, look, faint=faint, crosses=few and split == "test")
+        axes.set_title(_title(split, lines), loc="left", fontsize=10)
+        axes.set_xlabel("false alarms an hour")
+    _scales(both[0], lines)
+    both[0].set_ylabel("miss rate (%)")
+    handles, names = both[0].get_legend_handles_labels()
+    columns = legend_columns(names, 5, width)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    both[1].legend(handles=_marks(rates_per_hour), loc="upper right", fontsize=8)
+    return save_figure(figure, out / "operating_curves")
 
 
 def _title(split: str, lines: Sequence[Line]) -> str:
@@ -111,7 +103,7 @@ def _curve(
     colour, dash = look
     shown = slice(int(np.flatnonzero(alarms == alarms.max())[-1]), None)
     axes.fill_between(alarms[shown], low[shown], high[shown], color=colour, alpha=faint, lw=0)
-    axes.plot(alarms[shown], misses[shown], dash, c=colour, lw=1.5, label=line.name, zorder=3)
+    axes.plot(alarms[shown], misses[shown], dash, c=colour, lw=1.5, label=plain_name(line.name), zorder=3)
     fewest, most = swept.false_alarms_interval
     # The strictest rate is drawn last: where several chose one threshold, its mark is seen.
     for number, index in reversed(list(enumerate(line.chosen))):
@@ -143,29 +135,31 @@ def _scales(axes: Axes, lines: Sequence[Line]) -> None:
     axes.set_ylim(-0.02 * top, top)
 
 
+@styled()
 def draw_delays(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Path) -> list[Path]:
     """Time from the end of a word to its detection: every word, the median, and the middle 95 %.
 
     Returns:
         The files written.
     """
-    with _look():
-        height = 1.6 + INCHES_A_LINE * len(lines)
-        figure = Figure((SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
-        axes = figure.subplots()
-        for row, (line, (colour, _)) in enumerate(zip(lines, line_styles(len(lines)), strict=True)):
-            for number, delays in enumerate(line.delays_ms):
-                at = row + 0.5 * ((number + 0.5) / len(line.delays_ms) - 0.5)
-                marker = MARKERS[number % len(MARKERS)]
-                _delay(axes, delays, at, colour, marker)
-        axes.set_yticks(range(len(lines)), [line.name for line in lines])
-        axes.set_ylim(len(lines) - 0.5, -0.5)
-        axes.grid(visible=False, axis="y")
-        axes.axvline(0, c="0.4", lw=1, ls="--", zorder=1)
-        axes.set_xlabel("detection after the end of the word (ms), test")
-        marks = _marks(rates_per_hour)
-        figure.legend(handles=marks, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-        return save_figure(figure, out / "detection_delays")
+    names = [wrap(plain_name(line.name)) for line in lines]
+    deepest = max(name.count("\n") + 1 for name in names)
+    height = 1.6 + max(INCHES_A_LINE, INCHES_A_TEXT * deepest) * len(lines)
+    figure = Figure((SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots()
+    for row, (line, (colour, _)) in enumerate(zip(lines, line_styles(len(lines)), strict=True)):
+        for number, delays in enumerate(line.delays_ms):
+            at = row + 0.5 * ((number + 0.5) / len(line.delays_ms) - 0.5)
+            marker = MARKERS[number % len(MARKERS)]
+            _delay(axes, delays, at, colour, marker)
+    axes.set_yticks(range(len(lines)), names)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.axvline(0, c="0.4", lw=1, ls="--", zorder=1)
+    axes.set_xlabel("detection after the end of the word (ms), test")
+    marks = _marks(rates_per_hour)
+    figure.legend(handles=marks, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+    return save_figure(figure, out / "detection_delays")
 
 
 def _delay(axes: Axes, delays: Floats, at: float, colour: Any, marker: str) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.figures.axes import FLOAT, QUANTIZED
-from bench.figures.plots import DOTS_PER_INCH, SIZE_INCHES
+from bench.figures.look import DOTS_PER_INCH, SIZE_INCHES, styled
 from bench.stream.detection import WARM_UP_S, Frame, Span
 
 HEIGHT_INCHES = 2.8
@@ -91,8 +90,7 @@ def draw_stream(picture: StreamPicture, out: Path, name: str) -> list[Path]:
     """
     out.mkdir(parents=True, exist_ok=True)
     written = []
-    # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
-    with sns.axes_style("whitegrid"), mpl.rc_context({"svg.hashsalt": "kws-bench", "font.size": 10}):
+    with styled():
         figure = Figure((SIZE_INCHES[0], HEIGHT_INCHES), DOTS_PER_INCH, layout="constrained")
         FigureCanvasAgg(figure)
         probability_over_time(picture, figure.subplots())

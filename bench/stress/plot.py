@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench.figures.files import save_figure
-from bench.figures.plots import DOTS_PER_INCH, SIZE_INCHES
+from bench.figures.look import DOTS_PER_INCH, SIZE_INCHES, legend_columns, plain_name, styled
 from bench.stress.conditions import FAMILIES, NEUTRAL
 
 HEIGHT_INCHES, PANEL_INCHES, LINE_INCHES = 3.2, 2.6, 0.2
@@ -35,6 +34,7 @@ LEGEND_COLUMNS = 3
 PLAIN_FROM = 0.001
 
 
+@styled()
 def draw_stress(table: pd.DataFrame, out: Path) -> list[Path]:
     """Draws 1-AUC over each family's conditions, a line a model with its intervals, as PNG and SVG.
 
@@ -46,11 +46,9 @@ def draw_stress(table: pd.DataFrame, out: Path) -> list[Path]:
         The files written; none for a family that the table lacks.
     """
     written = []
-    # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
-    with sns.axes_style("whitegrid"), mpl.rc_context({"svg.hashsalt": "kws-bench", "font.size": 10}):
-        for family in FAMILIES:
-            if (table["family"] == family).any():
-                written += save_figure(family_figure(table, family), out / f"stress-{family}")
+    for family in FAMILIES:
+        if (table["family"] == family).any():
+            written += save_figure(family_figure(table, family), out / f"stress-{family}")
     return written
 
 
@@ -67,7 +65,8 @@ def family_figure(table: pd.DataFrame, family: str) -> Figure:
     across = min(2, len(kinds))
     down = math.ceil(len(kinds) / across)
     names = list(dict.fromkeys(table["name"]))
-    legend_lines = 1 + math.ceil(len(names) / LEGEND_COLUMNS)
+    columns = legend_columns(map(plain_name, names), LEGEND_COLUMNS)
+    legend_lines = 1 + math.ceil(len(names) / columns)
     height = (HEIGHT_INCHES if down == 1 else down * PANEL_INCHES) + LINE_INCHES * legend_lines
     figure = Figure((SIZE_INCHES[0], height), DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
@@ -87,11 +86,11 @@ def family_figure(table: pd.DataFrame, family: str) -> Figure:
     figure.legend(
         handles,
         texts,
-        title=f"{first['data']}, keyword {first['keyword']!r}",
+        title=f"{plain_name(first['data'])}, keyword {plain_name(first['keyword'])!r}",
         title_fontsize=10,
         alignment="left",
         loc="outside upper left",
-        ncols=LEGEND_COLUMNS,
+        ncols=columns,
         frameon=False,
         fontsize=9,
     )
@@ -107,10 +106,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, family: str, names: Sequence[str]) ->
         aside = (number - (len(names) - 1) / 2) * SPREAD / max(len(names), 3)
         at, height = np.arange(len(values)) + aside, own["one_minus_auc"].to_numpy(dtype=float)
         ends = own[["one_minus_auc_low", "one_minus_auc_high"]].to_numpy(dtype=float)
-        colour = colours[number]
-        axes.plot(
-            at, height, "-", c=colour, lw=1.3, marker=MARKERS[number % len(MARKERS)], ms=4.5, label=name
-        )
+        colour, marker = colours[number], MARKERS[number % len(MARKERS)]
+        axes.plot(at, height, "-", c=colour, lw=1.3, marker=marker, ms=4.5, label=plain_name(name))
         axes.vlines(at, ends[:, 0], ends[:, 1], colors=[colour], lw=1.3, alpha=0.55)
     axes.set_xticks(range(len(values)), [_tick(value, family) for value in values])
     axes.grid(False, axis="x")

@@ -24,6 +24,7 @@ from bench.score import EVAL_BATCH, keyword_probability, predict
 from bench.statistics.intervals import intervals
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
 from bench.stress.waves import Material, degraded
+from bench.terminal import several
 from bench.threads import threads
 from compressors.chain import parse
 from models.errors import ResultsError
@@ -70,18 +71,18 @@ def run_folders(table: Path, labels: Sequence[str], keyword: str | None = None) 
     rows = load_results(table)
     if "run_id" not in rows or "status" not in rows:
         raise ResultsError(f"{table} names no runs; give a results.csv that bench run wrote")
-    rows = rows[rows["status"] == "ok"]
+    rows = rows[rows["status"].eq("ok") & rows["run_id"].notna()]
+    if rows.empty:
+        raise ResultsError(f"no finished run in {table}; give a table with a row whose status is ok")
     if keyword is not None:
-        words = dict.fromkeys(map(str, rows["keyword"]))
+        words = list(rows["keyword"].dropna()) if "keyword" in rows else []
         if keyword not in words:
-            raise ResultsError(
-                f"no finished run of {keyword!r} in {table}; there is: {', '.join(words) or 'none'}"
-            )
+            there = several(words) or "none"
+            raise ResultsError(f"no finished run of {keyword!r} in {table}; there is: {there}")
         rows = rows[rows["keyword"] == keyword]
     for label in labels:
         if label not in set(rows["label"]):
-            there = ", ".join(dict.fromkeys(rows["label"]))
-            raise ResultsError(f"no finished run {label!r} in {table}; there is: {there or 'none'}")
+            raise ResultsError(f"no finished run {label!r} in {table}; there is: {several(rows['label'])}")
     wanted = rows[rows["label"].isin(labels)] if labels else rows
     return [table.parent / "runs" / str(run_id) for run_id in wanted["run_id"]]
 

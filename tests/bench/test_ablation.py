@@ -77,6 +77,8 @@ def test_contributions_are_ratios_to_the_whole_and_means_over_repeats(tmp_path: 
     first = drawn[1].read_bytes()
     draw_ablation(table.reset_index(), tmp_path / "ablation", "DQ+KD")
     assert drawn[1].read_bytes() == first
+    _, svg = draw_ablation(table.reset_index(), tmp_path / "ablation", "KD, keyword '$\\frac{$'")
+    assert "<!-- KD, keyword '$\\frac{$' -->" in svg.read_text()
 
 
 def test_files_of_a_chain_with_options_lie_in_the_folder(

@@ -35,9 +35,10 @@ def test_the_main_job_leaves_table_figures_and_runs(finished: tuple[Path, Result
     table = load_results(out / "results.csv")
     assert table["label"].tolist() == ["B", "SP+AD+KD", "DQ+SP+AD+KD"]
     assert sorted(p.name for p in (out / "runs").iterdir()) == sorted(table["run_id"])
-    for kind in ("quantization", "size_vs_epochs", "size_vs_macs"):
+    for kind in ("quantization", "distillation", "size_vs_epochs", "size_vs_macs"):
         for suffix in ("png", "svg"):
             assert (out / "figures" / f"{kind}.{suffix}").stat().st_size > 5000
+    assert "left out" not in result.output
     assert "10.1x" in result.output
     assert "20.5x" in result.output
     assert "DQ+SP+AD+KD" in result.output
@@ -191,6 +192,8 @@ def test_augmentation_in_every_step_is_another_run(tone_folder: Path, tmp_path: 
             "run", "--chain", "base", "--data", tone_folder, "--out", tmp_path, "--versions", versions, *SMALL
         )
         assert done.exit_code == 0
+        # Of the base alone there is nothing to compare.
+        assert "quantization: no model is there both float and quantized\n" in done.output
     assert load_results(tmp_path / "results.csv")["run_id"].nunique() == 2
 
 

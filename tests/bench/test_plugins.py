@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.figures.rows import converters
 from bench.records import load_results
+from bench.runs import RunFolder
+from compressors.chain import Chain
+from models.crnn import CrnnSpec
+from models.registry import build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HALF = EXAMPLES / "compressor_half.py"
@@ -32,6 +37,25 @@ def test_the_three_examples_work_together(tmp_path: Path) -> None:
     assert table.index.tolist() == ["B", "HF+B"]
     assert table.loc["HF+B", "size_ratio"] == pytest.approx(2, rel=0.5)
     assert set(table["model"]) == {"gru"}
+    assert converters(table.reset_index()).tolist() == ["", "hf"]
+    assert (tmp_path / "figures" / "quantization.png").exists()
+
+
+def test_the_form_of_a_plugin_is_not_taken_for_dynamic_quantization(tmp_path: Path) -> None:
+    run, model = RunFolder(tmp_path / "hf-0123"), build(CrnnSpec(channels=2, hidden=5)).eval()
+    run.path.mkdir()
+    run.save_config("crnn", Chain((), "hf+kd:channels=2,hidden=5"), model.spec, {})
+    run.save_model(model, model)
+    plugin = ("--plugin", EXAMPLES / "compressor_half.py")
+    onnx = bench("export", *plugin, run.path, "--format", "onnx")
+    assert onnx.returncode == 2
+    says = "ships in a form that ONNX files have no weights for; export a run of kd:channels=2,hidden=5"
+    assert onnx.stderr == f"bench: hf-0123 {says}\n"
+    code = bench("export", *plugin, run.path, "--format", "c")
+    assert code.returncode == 2
+    assert "run --chain sq+kd:channels=2,hidden=5 or --chain qat+kd:channels=2,hidden=5 first" in code.stderr
+    assert bench("latency", *plugin, run.path, "--rounds", "3").returncode == 0
+    assert "dq" not in (run.path / "latency.csv").read_text()
 
 
 def test_a_model_without_attention_is_refused_by_name() -> None:

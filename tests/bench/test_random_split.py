@@ -12,7 +12,7 @@ from bench.cli import main
 from bench.compare.tables import compare, side
 from bench.config import Recipe, RunConfig
 from bench.corpora import open_corpus
-from bench.figures.plots import groups
+from bench.figures.rows import groups
 from bench.open_run import corpus_of
 from bench.pipeline import plan, run_chain
 from bench.records import RunRecord, load_results

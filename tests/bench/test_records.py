@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,59 @@ def test_the_published_table_loads() -> None:
     table = load_results(Path(__file__).parents[2] / "results" / "kws_hw_published.csv")
     assert table["label"].tolist()[:3] == ["B", "KD", "KD2"]
     assert len(table) == 10
+
+
+def write(folder: Path, **cells: object) -> Path:
+    """A table of two rows, the second of which holds these cells."""
+    row = {"label": "B", "chain": "", "size_kb": 280.2, "macs": 1953865, "au_fa_fr": 4e-6}
+    path = folder / "table.csv"
+    pd.DataFrame([row, row | {"label": "KD", "chain": "kd"} | cells]).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"seed": "x"}, "column 'seed' holds 'x', which is no number"),
+        ({"size_kb": "1,5"}, "column 'size_kb' holds '1,5', which is no number"),
+        ({"macs": True}, "column 'macs' holds 'True', which is no number"),
+        ({"size_kb": 1e308}, "column 'size_kb' holds '1e+308', which is out of reach"),
+        ({"au_fa_fr": float("-inf")}, "column 'au_fa_fr' holds '-inf', which is out of reach"),
+        ({"macs": -3}, "column 'macs' holds '-3', which is less than nothing"),
+        ({"au_fa_fr_high": "much"}, "column 'au_fa_fr_high' holds 'much', which is no number"),
+        ({"validation_frr_at_far_5pct": "x" * 999}, f"5pct' holds '{'x' * 40}', which is no number"),
+    ],
+)
+def test_a_number_that_is_none_is_named(cells: dict[str, object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=re.escape(said)):
+        load_results(write(tmp_path, **cells))
+
+
+def test_numbers_that_may_be_anything_are_taken(tmp_path: Path) -> None:
+    cells = {"seed": -(10**20), "target_au_fa_fr": float("inf"), "one_minus_auc": -2e-16, "note": "mine"}
+    table = load_results(write(tmp_path, **cells))
+    assert table["target_au_fa_fr"].tolist()[1] == float("inf")
+    assert table["one_minus_auc"].tolist()[1] == -2e-16
+    assert table["note"].tolist()[1] == "mine"
+
+
+def test_texts_stay_texts(tmp_path: Path) -> None:
+    texts = {"label": "7", "chain": "007", "keyword": "null", "corpus_hash": "123456789e12", "run_id": "1e5"}
+    table = load_results(write(tmp_path, **texts))
+    assert {name: table[name].tolist()[1] for name in texts} == texts
+    assert table["label"].tolist()[0] == "B"
+    assert pd.isna(table["keyword"][0])
+    append_record(tmp_path, record())
+    (tmp_path / "table.csv").rename(tmp_path / "results.csv")
+    append_record(tmp_path, record())
+    assert ",123456789e12," in (tmp_path / "results.csv").read_text()
+
+
+def test_rows_with_more_cells_than_names_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("chain,size_kb,macs,au_fa_fr\nkd,1.0,5,0.1,7\n")
+    with pytest.raises(ResultsError, match="its rows have more cells than its first line has names"):
+        load_results(path)
 
 
 def test_no_table_says_what_writes_one(tmp_path: Path) -> None:

@@ -119,6 +119,37 @@ def test_bad_requests_are_refused(tmp_path: Path, arguments: list[str], words: s
     assert result.stdout == ""
 
 
+def test_a_seed_that_is_no_number_is_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path, {"B": [scores(4, 1)], "KD": [scores(4, 2)]}, {"seed": ["0", "x"]})
+    result = bench(path, "--test", "all")
+    assert result.exit_code == 2
+    assert result.stderr == f"bench: {path}: column 'seed' holds 'x', which is no number\n"
+
+
+def test_more_labels_than_anyone_can_tell_apart_are_refused(tmp_path: Path) -> None:
+    path = three(tmp_path)
+    row = pd.read_csv(path).iloc[0]
+    labels = [f"m{number}" for number in range(10_000)]
+    pd.DataFrame([row] * len(labels)).assign(label=labels).to_csv(path, index=False)
+    result = bench(path, "--test", "all")
+    assert result.exit_code == 2
+    assert result.stderr == "bench: --test takes 40 labels at most, not 10,000: name those to test\n"
+    result = bench(path, "--test", "B", "--test", "KD")
+    assert result.stderr.endswith(", m18, m19 and 9,980 more\n")
+
+
+def test_a_table_without_the_measure_is_tested_on_the_scores_alone(tmp_path: Path) -> None:
+    path = three(tmp_path)
+    whole = bench(path, "--test", "all", "--format", "csv")
+    pd.read_csv(path).drop(columns=["one_minus_auc", "keyword"]).to_csv(path, index=False)
+    without = bench(path, "--test", "all", "--format", "csv")
+    found, expected = (pd.read_csv(io.StringIO(each.stdout)) for each in (without, whole))
+    assert found["p_value"].tolist() == expected["p_value"].tolist()
+    assert found["a_mean"].isna().all()
+    wrong = bench(path, "--test", "all", "--keyword", "left")
+    assert wrong.stderr == "bench: no runs of the keyword 'left' in the table; there is: none\n"
+
+
 def test_two_tables_are_refused(tmp_path: Path) -> None:
     path = three(tmp_path)
     result = bench(path, path, "--test", "all")

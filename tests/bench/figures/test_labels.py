@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from bench.figures.labels import place_labels, wrap
+from bench.figures.labels import _length_inside, place_labels, wrap
 from bench.figures.plots import KINDS, draw_figure
 from bench.records import load_results
 
@@ -67,6 +67,35 @@ def test_random_names_are_legible(rows: int, kind: str) -> None:
     assert collisions(draw_figure(table, kind)) == []
 
 
+def test_lengths_of_lines_in_boxes_are_those_of_many_samples() -> None:
+    rng = np.random.default_rng(0)
+    lines, corners = rng.uniform(0, 100, (30, 2, 2)), rng.uniform(0, 100, (40, 2, 2))
+    lines[:5, 1, 0] = lines[:5, 0, 0]  # upright, as intervals are
+    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    expected = np.zeros(len(boxes))
+    for start, end in lines:
+        samples = start + np.linspace(0, 1, 20_001)[:, None] * (end - start)
+        inside = (samples[None] > boxes[:, None, :2] - 2) & (samples[None] < boxes[:, None, 2:] + 2)
+        expected += inside.all(axis=2).mean(axis=1) * np.hypot(*(end - start))
+    assert _length_inside(lines, boxes, 2.0) == pytest.approx(expected, abs=0.3)
+
+
+def test_names_keep_clear_of_intervals_that_leave_the_axes() -> None:
+    table = pd.DataFrame(
+        {
+            "label": NAMES,
+            "macs": 1e5,
+            "size_kb": [10.0, 14.0, 20.0, 28.0, 40.0, 56.0],
+            "au_fa_fr": [2e-5, 4e-5, 3e-5, 5e-5, 2e-5, 4e-5],
+            "au_fa_fr_low": [0.0] * 6,
+            "au_fa_fr_high": [9e-3] * 6,
+        }
+    )
+    figure = draw_figure(table, "pareto_size")
+    assert collisions(figure) == []
+    assert len(figure.axes[0].texts) == 6
+
+
 def test_names_of_one_place_keep_apart() -> None:
     figure = Figure((4, 3))
     FigureCanvasAgg(figure)
@@ -104,6 +133,9 @@ def test_a_name_far_from_its_point_has_a_line() -> None:
         ("DQ+KD(kernel=13x5,hidden=12)", "DQ+KD\n(kernel=13x5,\nhidden=12)"),
         ("SP(keep=0.25)+AD+KD", "SP(keep=0.25)+\nAD+KD"),
         ("a_plugin_without_any_break", "a_plugin_without_any_break"),
+        ("x" * 40, f"{'x' * 32}\n{'x' * 8}"),
+        ("((a(((b", "((a(((b"),
+        ("((((((((((((((((((", "(((((((((((((((((("),
     ],
 )
 def test_long_names_break_where_options_do(name: str, shown: str) -> None:

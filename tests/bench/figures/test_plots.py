@@ -5,23 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from bench.cli import main
 from bench.figures.plots import (
     KINDS,
+    MOST_FOLDERS,
+    MOST_MODELS,
     NothingToDrawError,
-    by_label,
     draw_figure,
     draw_figures,
-    groups,
     non_dominated,
-    tokens,
 )
 from bench.records import load_results
 from models.errors import ResultsError
@@ -77,33 +78,6 @@ def points(kind: str) -> set[tuple[float, float]]:
     return {(float(x), float(y)) for x, y in offsets}
 
 
-@pytest.mark.parametrize(
-    ("label", "expected"),
-    [
-        ("B", ()),
-        ("DQ+B", ("dq",)),
-        ("KD2", ("kd",)),
-        ("DQ+SP(keep=0.5)+AD+KD", ("dq", "sp", "ad", "kd")),
-    ],
-)
-def test_tokens(label: str, expected: tuple[str, ...]) -> None:
-    assert tokens(label) == expected
-
-
-def test_by_label_averages_runs_and_leaves_failed_ones_out() -> None:
-    table = pd.concat([rows(), rows(au_fa_fr=[4e-5, 8e-5, 9e-5], status=["ok", "ok", "diverged"])])
-    found = by_label(table).set_index("label")
-    assert list(found.index) == ["B", "KD", "DQ+KD"]
-    assert found["au_fa_fr"].tolist() == pytest.approx([3e-5, 6e-5, 5e-5])
-    assert found["kilo_macs"].tolist() == [2000, 300, 300]
-    assert found["quantized"].tolist() == [False, False, True]
-
-
-def test_by_label_keeps_other_options_apart() -> None:
-    table = pd.concat([rows(), rows(chain=["", "kd:hidden=8", "dq+kd:hidden=8"])])
-    assert by_label(table)["label"].tolist() == ["B", "KD", "DQ+KD", "KD", "DQ+KD"]
-
-
 def test_quantization_joins_each_model_to_its_own_form() -> None:
     assert sorted(map(sorted, lines("quantization"))) == sorted(
         map(
@@ -120,18 +94,93 @@ def test_quantization_joins_each_model_to_its_own_form() -> None:
 
 
 def test_quantization_joins_by_chain_whatever_the_labels_say() -> None:
-    table = rows(label=["B", "small", "small, 8 bit"], chain=["", "kd:hidden=8", "dq+kd:hidden=8"])
-    table["quantized"] = False
-    # A preset may name its rows as it likes, but only DQ marks a quantized one.
-    named = table.assign(label=["B", "small", "DQ+small"])
-    joined = draw_figure(named, "quantization").axes[0].get_lines()
-    assert [line.get_xdata().tolist() for line in joined] == [[36.0, 17.0]]
+    # A preset may name its rows as it likes.
+    for names in (["B", "small", "DQ+small"], ["big", "small", "small, 8 bit"]):
+        table = rows(label=names, chain=["", "kd:hidden=8", "dq+kd:hidden=8"]).assign(quantized=False)
+        joined = draw_figure(table, "quantization").axes[0].get_lines()
+        assert [line.get_xdata().tolist() for line in joined] == [[36.0, 17.0]]
+
+
+def test_every_converter_of_a_model_is_joined_to_it_and_has_a_line_of_its_own() -> None:
+    table = load_results(PUBLISHED.parent / "arabic_ship.csv")
+    sizes = {14.6123046875: "AD+KD", 11.1572265625: "DQ", 1.61328125: "QAT", 280.2373046875: "B"}
+
+    def joined(kind: str, data: str) -> set[tuple[str, ...]]:
+        drawn = [line for line in draw_figure(table, kind).axes[0].get_lines() if line.get_alpha() != 0.5]
+        return {tuple(sizes[float(size)] for size in getattr(line, data)()) for line in drawn}
+
+    assert joined("quantization", "get_xdata") == {("AD+KD", "DQ"), ("AD+KD", "QAT")}
+    # Not one line through both converters, whose models have the same MACs.
+    assert joined("size_vs_macs", "get_ydata") == {("AD+KD", "B"), ("DQ",), ("QAT",)}
+    fronts = {text.get_text(): text.get_color() for text in draw_figure(table, "pareto_size").axes[0].texts}
+    assert fronts == {"B": "black", "QAT(bits=4)+AD+\nKD": "black", "AD+KD": "0.55", "DQ+AD+KD": "0.55"}
+
+
+def intervals(figure: Figure) -> dict[float, tuple[float, float]]:
+    """Vertical lines, by where they stand."""
+    found = [line.get_xydata() for line in figure.axes[0].get_lines()]
+    return {x[0]: (y[0], y[1]) for x, y in (each.T.tolist() for each in found) if x[0] == x[1]}
+
+
+@pytest.mark.parametrize("kind", ["quantization", "pareto_size", "pareto_macs", "distillation"])
+def test_intervals_are_drawn_of_the_rows_that_have_them(kind: str) -> None:
+    ends = {"au_fa_fr_low": [1e-6, None, 4e-5], "au_fa_fr_high": [3e-5, None, 9e-4]}
+    figure = draw_figure(rows(**ends), kind)
+    at = {"pareto_macs": {2000.0: 0, 300.0: 2}, "distillation": {280.0: 0}}.get(kind, {280.0: 0, 17.0: 2})
+    expected = {x: (ends["au_fa_fr_low"][row], ends["au_fa_fr_high"][row]) for x, row in at.items()}
+    assert intervals(figure) == expected
+    axes = figure.axes[0]
+    assert axes.get_ylabel().endswith("\nbars: 95 % intervals")
+    # A bar as long as its like is seen to its upper end, and is not cut below by much.
+    low, high = axes.get_ylim()
+    assert high > max(end for _, end in expected.values())
+    assert low < 2e-5
+    assert intervals(draw_figure(rows(), kind)) == {}
+    assert "bars" not in draw_figure(rows(), kind).axes[0].get_ylabel()
+
+
+def test_intervals_of_repeats_are_means_and_those_that_reach_to_0_leave_room() -> None:
+    ends = {"au_fa_fr_low": [0.0, 0.0, 0.0], "au_fa_fr_high": [3e-3, 4e-3, 5e-3]}
+    more = {"au_fa_fr_low": [1e-9, 0.0, 0.0], "au_fa_fr_high": [5e-3, 6e-3, 7e-3]}
+    figure = draw_figure(pd.concat([rows(**ends), rows(**more)], ignore_index=True), "quantization")
+    assert list(intervals(figure)) == [280.0, 36.0, 17.0]
+    ends_drawn = np.array(list(intervals(figure).values()))
+    assert ends_drawn == pytest.approx(np.array([(5e-10, 4e-3), (0, 5e-3), (0, 6e-3)]), abs=0)
+    axes = figure.axes[0]
+    assert axes.get_yscale() == "log"
+    # Not down to the ends, which would leave the points a sliver.
+    assert axes.get_ylim()[0] == pytest.approx(2e-5 / 3)
+    figure.draw_without_rendering()
+    names = [text.get_window_extent().bounds for text in axes.texts]
+    assert np.isfinite(names).all()
 
 
 def test_distillation_joins_from_large_to_small() -> None:
     assert lines("distillation") == [
         [(278.51, 2.60e-05), (36.07, 4.59e-05), (18.76, 4.77e-05), (13.14, 5.28e-05)]
     ]
+
+
+def test_distillation_of_one_run_of_a_pruned_student() -> None:
+    """The three rows of ``bench run --chain dq+sp+ad+kd``."""
+    table = rows(label=["B", "SP+AD+KD", "DQ+SP+AD+KD"], chain=["", "sp+ad+kd", "dq+sp+ad+kd"])
+    (line,) = draw_figure(table, "distillation").axes[0].get_lines()
+    assert line.get_xydata().tolist() == [[280.0, 2e-5], [36.0, 4e-5]]
+
+
+def test_distillation_shows_pruned_students_beside_the_line_of_the_others() -> None:
+    assert points("distillation") == {
+        *((278.51, 2.60e-05), (36.07, 4.59e-05), (18.76, 4.77e-05), (13.14, 5.28e-05)),
+        (22.20, 4.77e-05),
+    }
+    axes = draw_figure(load_results(PUBLISHED), "distillation").axes[0]
+    assert axes.get_legend_handles_labels()[1] == ["by distillation alone", "with other compressors"]
+
+
+@pytest.mark.parametrize("chain", ["sp", "lr"])
+def test_distillation_takes_a_distilled_student(chain: str) -> None:
+    with pytest.raises(NothingToDrawError, match="the base and a distilled student"):
+        draw_figure(rows(chain=["", chain, f"dq+{chain}"], label=["B", "X", "DQ+X"]), "distillation")
 
 
 def test_epochs_are_of_the_students() -> None:
@@ -213,23 +262,6 @@ def test_failed_rows_are_in_no_figure(tmp_path: Path) -> None:
     assert len(nothing.left_out) == len(KINDS)
 
 
-def test_groups_never_mix_keywords_or_corpora() -> None:
-    assert list(groups(rows())) == [""]
-    assert list(groups(load_results(PUBLISHED))) == [""]
-    other = rows(keyword=["stop"] * 3, au_fa_fr=[1.0, 1.0, 1.0])
-    parts = groups(pd.concat([rows(), other], ignore_index=True))
-    assert list(parts) == ["tones-left", "tones-stop"]
-    assert parts["tones-left"]["au_fa_fr"].max() < 1
-    assert parts["tones-stop"]["au_fa_fr"].min() == 1
-    again = rows(corpus_hash=["deadbeef0000"] * 3)
-    assert list(groups(pd.concat([rows(), again]).reset_index(drop=True))) == [
-        "tones-left-c0ffee00",
-        "tones-left-deadbeef",
-    ]
-    study = pd.concat([rows(), rows(recipe=["kws-hw"] * 3)], ignore_index=True)
-    assert list(groups(study)) == ["tones-left-default", "tones-left-kws-hw"]
-
-
 def test_several_groups_have_folders_of_their_own(tmp_path: Path) -> None:
     table = pd.concat([rows(), rows(keyword=["on/off"] * 3)], ignore_index=True)
     drawn = draw_figures(table, tmp_path, ["distillation"])
@@ -244,6 +276,48 @@ def test_a_table_without_students_names_what_is_left_out() -> None:
         draw_figure(rows().iloc[:1], "size_vs_epochs")
     with pytest.raises(NothingToDrawError, match="no macs"):
         draw_figure(rows(macs=[None, None, None]), "size_vs_macs")
+
+
+def test_more_models_than_a_figure_holds_are_counted_in_it_and_on_the_terminal(tmp_path: Path) -> None:
+    count = 10_000
+    table = pd.DataFrame(
+        {
+            "label": [f"m{number}" for number in range(count)],
+            "chain": [f"kd:hidden={number}" for number in range(count)],
+            "macs": np.arange(count) + 1e5,
+            "size_kb": np.arange(count) + 10.0,
+            "au_fa_fr": np.linspace(1e-4, 1e-5, count),
+        }
+    )
+    table.to_csv(tmp_path / "many.csv", index=False)
+    arguments = ["figures", str(tmp_path / "many.csv"), "--kind", "pareto_size"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert result.stderr == "left out: 9,960 models: drawn are the first 40 of 10,000 models\n"
+    assert "<!-- the first 40 of 10,000 models -->" in Path(result.stdout.split()[1]).read_text()
+    axes = draw_figure(table, "pareto_size").axes[0]
+    assert {text.get_text() for text in axes.texts} == {f"m{number}" for number in range(MOST_MODELS)}
+    assert MOST_MODELS == 40
+
+
+def test_more_keywords_than_folders_are_counted_on_the_terminal(tmp_path: Path) -> None:
+    words = [rows(keyword=[f"w{number}"] * 3) for number in range(MOST_FOLDERS + 1)]
+    drawn = draw_figures(pd.concat(words, ignore_index=True), tmp_path, ["size_vs_epochs"])
+    assert drawn.left_out == ["all after the first 40 of 41 corpora, keywords, models and recipes"]
+    assert len(drawn.written) == 2 * MOST_FOLDERS
+
+
+def test_names_are_drawn_as_they_are_written(tmp_path: Path) -> None:
+    names = ["$\\frac{$", "x" * 10_000, "\u6f22\x1b[1m\tKD"]
+    table = rows(label=names, keyword=["$x_1$"] * 3, data=["[/b]"] * 3)
+    drawn = draw_figures(table, tmp_path, ["quantization"])
+    assert drawn.left_out == ["the ends of names of more than 80 characters"]
+    text = (tmp_path / "quantization.svg").read_text()
+    assert "<!-- $\\frac{$ -->" in text
+    assert "<!-- [/b], keyword '$x_1$' -->" in text
+    assert "\u6f22 [1m" in text
+    assert "…" in text
+    ElementTree.fromstring(text)
 
 
 def test_unknown_kind_lists_those_there_are(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Figures of operating curves: what is drawn, from errors written down by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,9 @@ def test_same_runs_same_bytes(tmp_path: Path) -> None:
     ]
     for here, there in zip(first, second, strict=True):
         assert here.read_bytes() == there.read_bytes()
+
+
+def test_names_are_no_mathematics(tmp_path: Path) -> None:
+    named = [replace(line, name=name) for line, name in zip(lines(2), ("$\\frac{$", "x" * 999), strict=True)]
+    for draw in (draw_curves, draw_delays):
+        assert "<!-- $\\frac{$ -->" in draw(named, (1.0, 0.1), tmp_path)[1].read_text()

@@ -10,6 +10,7 @@ from bench.stress.conditions import CLEAN, CONDITIONS, Condition
 from bench.stress.plot import draw_stress, family_figure
 from bench.stress.report import stress_tables, summary
 from bench.stress.run import with_ratios
+from bench.terminal import plain_console
 
 
 def row(name: str, chain: str, condition: Condition, value: float) -> dict[str, object]:
@@ -98,6 +99,22 @@ def test_a_figure_holds_every_figure_and_interval() -> None:
     (level,) = family_figure(found, "level").axes
     assert [text.get_text() for text in level.get_xticklabels()] == ["-24", "-12", "-6", "0", "+6", "+12"]
     assert list(level.lines[1].get_ydata()) == [0.06, 0.06, 0.06, 0.01, 0.06, 0.06]
+
+
+def test_names_in_figures_are_no_mathematics(tmp_path: Path) -> None:
+    only = tuple(each for each in CONDITIONS if each.family == "rate")
+    found = table({"B": 2.0, "$\\frac{$": 3.0, "x" * 1000: 4.0}, only).assign(keyword="$x_1$")
+    _, svg = draw_stress(found, tmp_path)
+    assert "<!-- $\\frac{$ -->" in svg.read_text()
+    assert "<!-- tones, keyword '$x_1$' -->" in svg.read_text()
+
+
+def test_names_in_tables_are_no_markup() -> None:
+    tables, _ = stress_tables(table({"[/b]": 2.0, ":smile:": 3.0}))
+    with (console := plain_console()).capture() as captured:
+        console.print(tables[0])
+    assert "[/b]" in captured.get()
+    assert ":smile:" in captured.get()
 
 
 def test_families_that_were_not_tried_are_not_drawn_and_no_error_is_no_failure(tmp_path: Path) -> None:

@@ -161,6 +161,19 @@ def test_labels_of_a_table_stand_for_runs(out: Path) -> None:
         run_folders(results, ["KD"])
 
 
+@pytest.mark.parametrize("status", [["diverged"], []])
+def test_a_table_without_a_finished_run_is_one_line(status: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    columns = ("run_id", "chain", "size_kb", "macs", "au_fa_fr")
+    pd.DataFrame({name: [1] * len(status) for name in columns} | {"status": status}).to_csv(path, index=False)
+    for words in ((), ("B",), ("--keyword", "start")):
+        result = stress("--results", path, *words)
+        assert result.exit_code == 2
+        assert (
+            result.stderr == f"bench: no finished run in {path}; give a table with a row whose status is ok\n"
+        )
+
+
 def test_runs_that_do_not_belong_together_are_refused_in_one_line(out: Path, tmp_path: Path) -> None:
     (other,) = (out / "stop" / "runs").iterdir()
     result = stress(*runs_of(out), other, "--out", tmp_path / "out")
