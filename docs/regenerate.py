@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -15,40 +16,62 @@ import pandas as pd
 from bench.figures.ablation import draw_ablation
 from bench.figures.plots import draw_figures
 from bench.records import load_results, write_text_atomically
+from bench.statistics.paired import NOTHING_SHOWN
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "docs" / "figures"
-# Folder of figures, the table that they are drawn from, and which ones.
-DRAWN = ((FIGURES, ROOT / "results" / "arabic_start.csv", ("quantization", "pareto_size")),)
-TABLE = ROOT / "results" / "arabic_start.csv"
-FIVE, PAIRS = ROOT / "results" / "arabic_five.csv", ROOT / "results" / "arabic_five_tests.csv"
-ABLATION = ROOT / "results" / "arabic_start_ablation.csv"
-README, FINDINGS = ROOT / "README.md", ROOT / "docs" / "findings.md"
+RESULTS = ROOT / "results"
+# The keyword of the README's figures: the one on which the chains differ most.
+SHOWN_KEYWORD = "no"
+WORDS, ABLATION = RESULTS / "words.csv", RESULTS / "words_ablation.csv"
+README = ROOT / "README.md"
+FINDINGS, ARABIC_FINDINGS = ROOT / "docs" / "findings.md", ROOT / "docs" / "findings-arabic.md"
+KINDS = ("quantization", "pareto_size")
 END = "<!-- end of table -->"
 
 
 def sources() -> dict[str, str]:
     """Hashes of all that the figures depend on: tables and drawing code."""
-    files = [table for _, table, _ in DRAWN] + [ABLATION] + sorted((ROOT / "bench" / "figures").glob("*.py"))
+    files = [WORDS, ABLATION, *sorted((ROOT / "bench" / "figures").glob("*.py"))]
     return {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def markdown_table(table: pd.DataFrame) -> str:
-    """The README's table of results."""
+def overview_table(table: pd.DataFrame) -> str:
+    """The README's table: cost, and quality as means over seeds, a column for each keyword."""
+    words = list(dict.fromkeys(table["keyword"]))
+    lines = [
+        "| chain | parameters | MACs on 2 s | KB | smaller "
+        + "".join(f"| 1 - AUC, {word} " for word in words)
+        + "| misses at 1 % false alarms |",
+        "|---|" + "---:|" * (5 + len(words)),
+    ]
+    for label, rows in table.groupby("label", sort=False):
+        first, by_word = rows.iloc[0], rows.groupby("keyword")["one_minus_auc"].mean()
+        lines.append(
+            f"| {label} | {first['params']:,.0f} | {first['macs']:,.0f} | {rows['size_kb'].mean():.1f} "
+            f"| {rows['size_ratio'].mean():.1f}x "
+            + "".join(f"| {by_word[word]:.4f} " for word in words)
+            + f"| {rows['frr_at_far_1pct'].mean():.1%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def start_table(table: pd.DataFrame) -> str:
+    """Rows of one keyword and seed."""
     lines = [
         "| chain | parameters | MACs on 2 s | fewer | KB | smaller | 1 - AUC, validation | test | epochs |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {row.label} | {row.params:,} | {row.macs:,} | {row.macs_ratio:.1f}x | {row.size_kb:.1f} "
+        f"| {row.label} | {row.params:,.0f} | {row.macs:,.0f} | {row.macs_ratio:.1f}x | {row.size_kb:.1f} "
         f"| {row.size_ratio:.1f}x | {row.validation_one_minus_auc:.5f} | {row.one_minus_auc:.5f} "
-        f"| {row.best_epoch} |"
+        f"| {row.best_epoch:.0f} |"
         for row in table.itertuples()
     ]
     return "\n".join(lines) + "\n"
 
 
-def five_table(table: pd.DataFrame) -> str:
+def means_table(table: pd.DataFrame) -> str:
     """Means over keywords and seeds, and from the least to the greatest mean of a keyword."""
     lines = [
         "| chain | KB | smaller | fewer MACs | 1 - AUC, test | by keyword | misses at 1 % false alarms | "
@@ -78,6 +101,28 @@ def pairs_table(pairs: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def shown_table(pairs: pd.DataFrame) -> str:
+    """The pairs of which a difference is shown."""
+    return pairs_table(pairs[pairs["verdict"] != NOTHING_SHOWN])
+
+
+# For each page the tables in it: what each is made from, and how.
+Reader = Callable[[Path], pd.DataFrame]
+MADE: dict[Path, list[tuple[str, Reader, Callable[[pd.DataFrame], str]]]] = {
+    README: [("words.csv", load_results, overview_table)],
+    FINDINGS: [
+        ("words.csv", load_results, means_table),
+        *((f"words_tests_{word}.csv", pd.read_csv, shown_table) for word in ("no", "bed")),
+        ("words_tests.csv", pd.read_csv, pairs_table),
+    ],
+    ARABIC_FINDINGS: [
+        ("arabic_start.csv", load_results, start_table),
+        ("arabic_five.csv", load_results, means_table),
+        ("arabic_five_tests.csv", pd.read_csv, pairs_table),
+    ],
+}
+
+
 def with_table(text: str, source: Path, table: str) -> str:
     """A page with the table that is made from a source made anew."""
     begin = f"<!-- table: {source.relative_to(ROOT)} -->\n"
@@ -87,17 +132,18 @@ def with_table(text: str, source: Path, table: str) -> str:
 
 def pages() -> dict[Path, str]:
     """The pages as the results make them."""
-    findings = with_table(FINDINGS.read_text(), FIVE, five_table(load_results(FIVE)))
-    findings = with_table(findings, PAIRS, pairs_table(pd.read_csv(PAIRS)))
-    readme = with_table(README.read_text(), TABLE, markdown_table(load_results(TABLE)))
-    return {README: readme, FINDINGS: findings}
+    made = {page: page.read_text() for page in MADE}
+    for page, tables in MADE.items():
+        for name, read, table in tables:
+            made[page] = with_table(made[page], RESULTS / name, table(read(RESULTS / name)))
+    return made
 
 
 def main() -> None:
     """Draws, and writes the tables."""
-    for folder, table, kinds in DRAWN:
-        draw_figures(load_results(table), folder, kinds)
-    draw_ablation(pd.read_csv(ABLATION), FIGURES / "ablation", "DQ+SP+AD+KD, keyword 'start'")
+    words = load_results(WORDS)
+    draw_figures(words[words["keyword"] == SHOWN_KEYWORD], FIGURES, KINDS)
+    draw_ablation(pd.read_csv(ABLATION), FIGURES / "ablation", "DQ+SP+AD+KD, keyword 'happy'")
     write_text_atomically(FIGURES / "sources.json", json.dumps(sources(), indent=1) + "\n")
     for page, text in pages().items():
         write_text_atomically(page, text)
