@@ -130,7 +130,9 @@ def run_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins:
         console.print(summary_table(rows) if len({row.seed for row in rows}) == 1 else repeats_table(rows))
     if outcome.records:
         renew_if_changed(out)
-        console.print(f"{out / RESULTS_FILE}, figures in {out / 'figures'}", highlight=False)
+        tables = f"{out / RESULTS_FILE}, {out / SUMMARY_FILE}"
+        where = f"{tables}, figures in {out / 'figures'}, models in {out / 'runs'}"
+        console.print(where, highlight=False, markup=False, soft_wrap=True)
     return _status(outcome, console)
 
 

@@ -73,9 +73,9 @@ TRAINING = (
     click.option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
-        default=Path("results"),
+        default=Path("out"),
         show_default=True,
-        help="Folder for results.csv, figures/ and runs/.",
+        help="Folder for results.csv, summary.csv, figures/ and runs/.",
     ),
 )
 

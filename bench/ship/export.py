@@ -27,7 +27,7 @@ def find_artifact(path: Path) -> Path:
     if path.suffix == ".kws" and not path.is_dir():
         return path
     if not path.exists():
-        raise ResultsError(f"no run at {path}: give a folder such as results/runs/<run id>, or a file in it")
+        raise ResultsError(f"no run at {path}: give a folder such as out/runs/<run id>, or a file in it")
     folder = path if path.is_dir() else path.absolute().parent
     if (folder / KWS_FILE).exists():
         return folder / KWS_FILE

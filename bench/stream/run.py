@@ -86,7 +86,7 @@ def open_run(path: Path) -> tuple[RunFolder, nn.Module]:
         ResultsError: There is no complete run, or its files are damaged.
     """
     if not path.exists():
-        raise ResultsError(f"no run at {path}: give a folder such as results/runs/<run id>, or a file in it")
+        raise ResultsError(f"no run at {path}: give a folder such as out/runs/<run id>, or a file in it")
     run = RunFolder(path if path.is_dir() else path.absolute().parent)
     try:
         return run, run.load_model()

@@ -40,7 +40,7 @@ def run_at(path: Path) -> tuple[RunFolder, RunRecord]:
         ResultsError: There is none, or it did not end well.
     """
     if not path.exists():
-        raise ResultsError(f"no run at {path}: give a folder such as results/runs/<run id>, or a file in it")
+        raise ResultsError(f"no run at {path}: give a folder such as out/runs/<run id>, or a file in it")
     run = RunFolder(path if path.is_dir() else path.absolute().parent)
     record = load_record(run.path)
     if record is None:
