@@ -24,9 +24,10 @@ from rich.progress import (
 from bench.ablation import contributions, orders, variants
 from bench.config import RunConfig
 from bench.corpora import open_corpus
-from bench.parallel import Outcome, run_all
+from bench.files import file_name, write_text_atomically
+from bench.parallel import Outcome, distinct_chains, run_all
 from bench.pipeline import check
-from bench.records import RESULTS_FILE, RunRecord, file_name, load_results, write_text_atomically
+from bench.records import RESULTS_FILE, RunRecord, load_results
 from bench.report import ablation_table, missing_lines, order_lines, repeats_table, summary_table
 from bench.statistics.summary import summarise
 from bench.training import Epoch

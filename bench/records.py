@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import tempfile
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock
 
+from bench.files import write_text_atomically
 from models.errors import ResultsError
 
 RESULTS_FILE = "results.csv"
@@ -118,34 +116,6 @@ class RunRecord:
 
 
 COLUMNS = tuple(field.name for field in fields(RunRecord))
-
-
-def file_name(text: str) -> str:
-    """A text as part of a file's name, on any system.
-
-    Example:
-        >>> file_name("qat:bits=8/gru.hh=4+kd")
-        'qat_bits=8_gru.hh=4+kd'
-    """
-    return re.sub(r"[^\w.+=-]", "_", text)
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Writes a text as a whole or not at all."""
-    write_atomically(path, text.encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes to a file beside it, then renames: a reader sees the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(scratch, 0o644)  # mkstemp's own mode is for secrets
-        os.replace(scratch, path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
 
 
 def save_record(folder: Path, record: RunRecord) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bench.records import file_name, write_atomically, write_text_atomically
+from bench.files import file_name, write_atomically, write_text_atomically
 from bench.ship import kws_file
 from bench.training import Epoch, save_atomically
 from compressors.chain import Chain, parse

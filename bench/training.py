@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Recipe
+from bench.files import write_atomically
 from bench.metrics import Floats
-from bench.records import write_atomically
 from models.base import KwsModel, clone_state
 from models.errors import ResultsError
 

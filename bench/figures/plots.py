@@ -21,7 +21,7 @@ from bench.figures.axes import QUANTIZED as QUANTIZED
 from bench.figures.axes import finish, scatter, series
 from bench.figures.det import DET, det
 from bench.figures.files import NothingToDrawError, save_figure
-from bench.records import file_name
+from bench.files import file_name
 from models.errors import ResultsError
 
 # README width: 6.4 inches at 150 dots.

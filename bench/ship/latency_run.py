@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench.records import write_text_atomically
+from bench.files import write_text_atomically
 from bench.ship.latency import FLOAT, UNPACKED, Latency, measure_run
 from bench.stream.run import open_run
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from bench.records import RunRecord, write_text_atomically
+from bench.files import write_text_atomically
+from bench.records import RunRecord
 from bench.report import plain_table
 from bench.stream.operate_plot import Line, audio_behind, draw_curves, draw_delays
 from bench.stream.operation import Sweep, choose, delays_ms, resolves, sweep

@@ -9,10 +9,10 @@ from pathlib import Path
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.figures.axes import FLOAT, QUANTIZED
+from bench.figures.files import save_figure
 from bench.figures.plots import DOTS_PER_INCH, SIZE_INCHES
 from bench.stream.detection import WARM_UP_S, Frame, Span
 
@@ -89,18 +89,11 @@ def draw_stream(picture: StreamPicture, out: Path, name: str) -> list[Path]:
     Returns:
         The files written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
     # A fixed salt makes the SVG's identifiers, and so the file, the same each time.
     with sns.axes_style("whitegrid"), mpl.rc_context({"svg.hashsalt": "kws-bench", "font.size": 10}):
         figure = Figure((SIZE_INCHES[0], HEIGHT_INCHES), DOTS_PER_INCH, layout="constrained")
-        FigureCanvasAgg(figure)
         probability_over_time(picture, figure.subplots())
-        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-            path = out / f"{name}.{suffix}"
-            figure.savefig(path, metadata=metadata)
-            written.append(path)
-    return written
+        return save_figure(figure, out / name)
 
 
 def probability_over_time(picture: StreamPicture, axes: Axes) -> None:

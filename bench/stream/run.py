@@ -16,7 +16,7 @@ from torch import nn
 
 from bench.audio import AudioError, stream_audio
 from bench.corpora.base import SAMPLE_RATE_HZ, Int16Array
-from bench.records import write_text_atomically
+from bench.files import write_text_atomically
 from bench.runs import RunFolder
 from bench.stream.detection import (
     CLIP_FAR,

@@ -16,7 +16,8 @@ from numpy.lib.npyio import NpzFile
 
 from bench.config import content_hash
 from bench.corpora.base import SAMPLE_RATE_HZ, Corpus
-from bench.records import RunRecord, load_record, write_atomically
+from bench.files import write_atomically
+from bench.records import RunRecord, load_record
 from bench.runs import RunFolder
 from bench.stream.joined import joined_stream, render, spoken_samples
 from bench.stream.joined_run import corpus_of

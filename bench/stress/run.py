@@ -15,8 +15,9 @@ from torch import nn
 
 from bench.corpora.progress import progress_bar
 from bench.features import log_mel
+from bench.files import write_text_atomically
 from bench.metrics import Floats, quality
-from bench.records import RunRecord, load_results, write_text_atomically
+from bench.records import RunRecord, load_results
 from bench.score import EVAL_BATCH, keyword_probability, predict
 from bench.statistics.intervals import intervals
 from bench.stream.joined_run import corpus_of
