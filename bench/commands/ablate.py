@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from bench.commands.options import repeated, shared_config, training_options
+from bench.commands.options import shared_config, training_options
 
 
 @click.command()
@@ -37,6 +38,7 @@ def ablate(
     in OUT is used, the rest is trained. Says of every order of the compressors which run it is, or that it
     cannot work. Writes ablation-CHAIN-KEYWORD.csv to OUT, and a figure of that name to OUT/figures.
     """
+    from bench.config import Repeats
     from bench.console import ablate_and_show
 
     shared = shared_config(
@@ -49,5 +51,6 @@ def ablate(
         versions=versions,
         seed=seed,
     )
-    configs = repeated(shared, keywords, repeats, fixed_teacher)
-    sys.exit(ablate_and_show(configs, out, jobs=jobs, plugins=plugin))
+    configs = [replace(shared, keyword=keyword) for keyword in dict.fromkeys(keywords)]
+    often = Repeats(repeats, fixed_teacher)
+    sys.exit(ablate_and_show(configs, out, repeats=often, jobs=jobs, plugins=plugin))
