@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.corpora.base import cache_dir
+from bench.files import remove_leftovers
 
 # Folders of the cache, and what making them again takes.
 KINDS = {
@@ -55,8 +56,9 @@ def clear(kind: str) -> float:
     folder: Path = cache_dir() / kind
     freed = next(each.size_mb for each in usage() if each.kind == kind)
     if folder.exists():
+        remove_leftovers(folder)
         for entry in folder.iterdir():
             # Locks and half-made files belong to whoever is at work on them.
-            if entry.suffix not in (".lock", ".tmp", ".parts") and not entry.name.startswith("."):
+            if entry.suffix not in (".lock", ".parts") and not entry.name.startswith("."):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     return freed - next(each.size_mb for each in usage() if each.kind == kind)

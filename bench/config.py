@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from models.errors import KwsError
@@ -140,6 +142,34 @@ class RunConfig:
     def max_epochs(self) -> int:
         """The budget in force."""
         return self.recipe.epochs if self.epochs is None else self.epochs
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How often everything is trained, with one seed after the other.
+
+    Attributes:
+        count: Seeds, from each configuration's own up.
+        fixed_teacher: One base, of the first seed, for all of them; else each seed has its own.
+    """
+
+    count: int = 1
+    fixed_teacher: bool = False
+
+    def of(self, configs: Iterable[RunConfig]) -> Iterator[RunConfig]:
+        """All seeds of configurations; those of one keyword come together, and in them those of one seed.
+
+        Example:
+            >>> often = Repeats(2, fixed_teacher=True).of([RunConfig("kd"), RunConfig("dq+kd")])
+            >>> [(each.seed, each.chain, each.teacher_seed) for each in often]
+            [(0, 'kd', None), (0, 'dq+kd', None), (1, 'kd', 0), (1, 'dq+kd', 0)]
+        """
+        for _, group in groupby(configs, key=lambda config: config.keyword):
+            of_keyword = list(group)
+            for number in range(self.count):
+                for config in of_keyword:
+                    teacher = config.seed if self.fixed_teacher and number else None
+                    yield replace(config, seed=config.seed + number, teacher_seed=teacher)
 
 
 def content_hash(value: Any) -> str:

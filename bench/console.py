@@ -22,11 +22,12 @@ from rich.progress import (
 )
 
 from bench.ablation import contributions, orders, variants
-from bench.config import RunConfig
+from bench.config import Repeats, RunConfig
 from bench.corpora import open_corpus
-from bench.parallel import Outcome, run_all
+from bench.files import file_name, write_text_atomically
+from bench.parallel import Outcome, distinct_chains, run_all
 from bench.pipeline import check
-from bench.records import RESULTS_FILE, RunRecord, file_name, load_results, write_text_atomically
+from bench.records import RESULTS_FILE, RunRecord, load_results
 from bench.report import ablation_table, missing_lines, order_lines, repeats_table, summary_table
 from bench.statistics.summary import summarise
 from bench.terminal import plain_console
@@ -116,8 +117,21 @@ class ConsoleUi(Ui):
         )
 
 
-def run_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins: Sequence[Path]) -> int:
+# Every configuration once: there is nothing to repeat.
+ONCE = Repeats()
+
+
+def run_and_show(
+    configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins: Sequence[Path], repeats: Repeats = ONCE
+) -> int:
     """Runs chains, then shows the table and draws the figures of all rows in ``out``.
+
+    Args:
+        configs: What to run, without its repeats, one keyword after the other.
+        out: Gets ``results.csv``, ``summary.csv``, ``figures/`` and ``runs/``.
+        jobs: Processes.
+        plugins: Files that every process loads.
+        repeats: How often each configuration is run.
 
     Returns:
         The exit status: 0, or 1 where a chain failed or a training diverged.
@@ -126,24 +140,29 @@ def run_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins:
         KwsError: A chain, the model or the data is wrong; of chains, before anything is made.
     """
     console = plain_console()
-    outcome = _run(configs, out, console, jobs=jobs, plugins=plugins)
+    outcome = _run(configs, repeats, out, console, jobs=jobs, plugins=plugins)
     for rows in _of_keyword(outcome.records.values(), configs):
         console.print(summary_table(rows) if len({row.seed for row in rows}) == 1 else repeats_table(rows))
     if outcome.records:
         for line in renew_if_changed(out):
             console.print(f"left out: {line}", soft_wrap=True)
-        console.print(f"{out / RESULTS_FILE}, figures in {out / 'figures'}", highlight=False)
+        tables = f"{out / RESULTS_FILE}, {out / SUMMARY_FILE}"
+        where = f"{tables}, figures in {out / 'figures'}, models in {out / 'runs'}"
+        console.print(where, soft_wrap=True)
     return _status(outcome, console)
 
 
-def ablate_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins: Sequence[Path]) -> int:
+def ablate_and_show(
+    configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins: Sequence[Path], repeats: Repeats = ONCE
+) -> int:
     """Runs a chain without each of its compressors; writes a table and a figure for each keyword.
 
     Args:
-        configs: The whole chain, of one keyword and seed after the other.
+        configs: The whole chain, of one keyword after the other.
         out: As for ``run_and_show``; what is there already is used.
         jobs: Processes.
         plugins: Files that every process loads.
+        repeats: As for ``run_and_show``.
 
     Returns:
         The exit status, as of ``run_and_show``.
@@ -154,7 +173,7 @@ def ablate_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugi
     found, ordered = variants(configs[0].chain, base), orders(configs[0].chain, base)
     there = [replace(config, chain=each.chain) for config in configs for each in found if not each.reason]
     console = plain_console()
-    outcome = _run(there, out, console, jobs=jobs, plugins=plugins)
+    outcome = _run(there, repeats, out, console, jobs=jobs, plugins=plugins)
     if outcome.records:
         write_summary(out)
     for rows in _of_keyword(outcome.records.values(), configs):
@@ -174,17 +193,22 @@ def ablate_and_show(configs: Sequence[RunConfig], out: Path, *, jobs: int, plugi
 
 
 def _run(
-    configs: Sequence[RunConfig], out: Path, console: Console, *, jobs: int, plugins: Sequence[Path]
+    configs: Sequence[RunConfig],
+    repeats: Repeats,
+    out: Path,
+    console: Console,
+    *,
+    jobs: int,
+    plugins: Sequence[Path],
 ) -> Outcome:
-    for config in configs:
+    # Each chain and each word once, however many repeats: the last is not to fail after others were trained.
+    for config in distinct_chains(configs):
         check(config)
-    keywords = dict.fromkeys((config.data, config.keyword, config.split) for config in configs)
-    for data, keyword, split in keywords if len(keywords) > 1 else ():
-        # The last of several words is not to fail after the first was trained.
+    for data, keyword, split in dict.fromkeys((each.data, each.keyword, each.split) for each in configs):
         open_corpus(data, keyword, split=split, progress=True)
-    several = len({(config.keyword, config.seed) for config in configs}) > 1
+    several = repeats.count > 1 or len({config.keyword for config in configs}) > 1
     with ConsoleUi(console, several=several) as ui:
-        return run_all(configs, out, ui, jobs=jobs, plugins=plugins)
+        return run_all(list(repeats.of(configs)), out, ui, jobs=jobs, plugins=plugins)
 
 
 def _of_keyword(records: Iterable[RunRecord], configs: Sequence[RunConfig]) -> list[list[RunRecord]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from torch import Tensor
 
 from bench.config import Augmentation, Recipe, content_hash, seed_from
 from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, cache_dir
+from bench.files import replacing
 from bench.threads import threads
 from bench.torchaudio_import import functional, transforms
 from models.base import N_MELS
-from models.errors import CorpusError
 
 N_FFT = 400
 HOP_SAMPLES = 160
@@ -209,24 +208,17 @@ def _stored(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            _check_space(folder, int(np.prod(shape)) * np.dtype(dtype).itemsize)
-            # One name: what a killed process left half-made is written over, for the lock is held.
-            scratch = path.with_suffix(".tmp")
-            try:
+            with replacing(path, int(np.prod(shape)) * np.dtype(dtype).itemsize) as scratch:
                 array = open_memmap(scratch, mode="w+", dtype=dtype, shape=shape)
+                _reserve(scratch)
                 fill(array)
                 array.flush()
-                os.replace(scratch, path)
-            finally:
-                scratch.unlink(missing_ok=True)
     # Mapped copy-on-write: torch wants a writable array, and the file stays as it is.
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
-def _check_space(folder: Path, needed_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes * 1.1:
-        raise CorpusError(
-            f"features need {needed_bytes / 1e9:.1f} GB in {folder} and {free / 1e9:.1f} GB are free; "
-            "make room, or set KWS_BENCH_CACHE to another disk"
-        )
+def _reserve(path: Path) -> None:
+    """Takes a file's room on the disk: filling a map of one that finds none kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

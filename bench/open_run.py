@@ -21,7 +21,7 @@ def folder_at(path: Path) -> RunFolder:
         ResultsError: There is nothing.
     """
     if not path.exists():
-        raise ResultsError(f"no run at {path}: give a folder such as results/runs/<run id>, or a file in it")
+        raise ResultsError(f"no run at {path}: give a folder such as out/runs/<run id>, or a file in it")
     return RunFolder(path if path.is_dir() else path.absolute().parent)
 
 

@@ -1,30 +1,25 @@
-"""Several chains at once, in processes whose threads do not fight; one that fails does not stop the rest."""
+"""Several chains at once, in processes of their own; one that fails does not stop the rest."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing.managers import SyncManager
+from itertools import islice
 from pathlib import Path
-from queue import Queue
-from typing import Any
-
-import torch
 
 from bench.config import RunConfig
 from bench.pipeline import base_config, check, run_chain
 from bench.plugins import load_plugins
+from bench.processes import Line, begin_work, listen, tell
 from bench.records import RunRecord
 from bench.training import Epoch
 from bench.ui import Ui
 from models.errors import KwsError
-
-# The name of a method of Ui with its arguments; None ends the listening.
-Messages = Queue[tuple[str, tuple[Any, ...]] | None]
 
 
 @dataclass
@@ -47,13 +42,11 @@ class Job:
     Attributes:
         configs: What to run.
         out: Where the rows go.
-        threads: For torch, in this process.
         plugins: Files to load first.
     """
 
     configs: tuple[RunConfig, ...]
     out: Path
-    threads: int
     plugins: tuple[Path, ...] = ()
 
 
@@ -66,7 +59,7 @@ def run_all(
         configs: Each has been checked.
         out: As for ``run_chain``.
         ui: Is told how it goes; with several jobs their messages come interleaved.
-        jobs: Processes; the machine's cores are shared out among them.
+        jobs: Processes, each with one thread.
         plugins: Files that every process loads.
 
     Raises:
@@ -76,54 +69,75 @@ def run_all(
     if jobs == 1:
         return _in_turn(configs, out, ui, progress=True)
     outcome = Outcome()
-    bases = tuple(dict.fromkeys(base_config(replace(config, chain="", label="")) for config in configs))
+    shared = [replace(config, chain="", label="") for config in configs]
+    trained = {(each.chain, each.model): check(each).trained.text for each in distinct_chains(configs)}
     groups: dict[tuple[RunConfig, str], list[RunConfig]] = {}
-    for config in configs:
-        groups.setdefault((replace(config, chain="", label=""), check(config).trained.text), []).append(
-            config
-        )
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    for stage in ([(base,) for base in bases], [tuple(group) for group in groups.values()]):
-        work = [Job(chains, out, threads, tuple(plugins)) for chains in stage]
+    for config, rest in zip(configs, shared, strict=True):
+        groups.setdefault((rest, trained[config.chain, config.model]), []).append(config)
+    for stage in ([[base] for base in dict.fromkeys(map(base_config, shared))], groups.values()):
+        work = (Job(tuple(chains), out, tuple(plugins)) for chains in stage)
         _run_jobs(work, jobs, ui, outcome)
     return outcome
 
 
-def _run_jobs(work: Sequence[Job], jobs: int, ui: Ui, outcome: Outcome) -> None:
+def distinct_chains(configs: Iterable[RunConfig]) -> list[RunConfig]:
+    """A configuration for each chain and model, however many seeds and keywords there are."""
+    return list({(config.chain, config.model): config for config in configs}.values())
+
+
+def _run_jobs(work: Iterable[Job], jobs: int, ui: Ui, outcome: Outcome) -> None:
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        assert isinstance(manager, SyncManager)
-        others = set(multiprocessing.active_children())  # the manager, which the listener still needs
-        messages: Messages = manager.Queue()
-        listener = threading.Thread(target=_listen, args=(messages, ui), daemon=True)
-        listener.start()
-        futures: dict[Future[Outcome], Job] = {pool.submit(run_job, job, messages): job for job in work}
-        try:
-            for future in as_completed(futures):
-                error = future.exception()
-                if isinstance(error, (KwsError, OSError)):
-                    raise error
-                done = future.result() if error is None else Outcome()
-                outcome.records |= done.records
-                outcome.failures += done.failures
-                if error is not None:
-                    outcome.failures.append(_failure(futures[future].configs[-1], error))
-        except BaseException:
-            # Whatever a job had finished stays, and its checkpoint lets it go on.
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-            messages.put(None)
-            listener.join()
+    end, workers_end = context.Pipe(duplex=False)
+    listener = threading.Thread(target=listen, args=(end, ui), daemon=True)
+    listener.start()
+    line = Line(workers_end, context.Lock())
+    pool = ProcessPoolExecutor(jobs, context, initializer=begin_work, initargs=(line,))
+    try:
+        _collect(pool, iter(work), jobs, outcome)
+    except BaseException:
+        # Whatever a job had finished stays, and its checkpoint lets it go on.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        workers_end.close()  # the last one that was open
+        listener.join()
 
 
-def run_job(job: Job, messages: Messages) -> Outcome:
+def _collect(pool: ProcessPoolExecutor, work: Iterator[Job], jobs: int, outcome: Outcome) -> None:
+    """Keeps all workers busy, with no more jobs under way than it takes, until there is no work left."""
+    pending: dict[Future[Outcome], Job] = {}
+    while True:
+        for job in islice(work, jobs + 1 - len(pending)):
+            pending[_submitted(pool, job)] = job
+        if not pending:
+            return
+        for future in wait(pending, return_when=FIRST_COMPLETED).done:
+            job, error = pending.pop(future), future.exception()
+            if isinstance(error, (KwsError, OSError)):
+                raise error
+            done = future.result() if error is None else Outcome()
+            outcome.records |= done.records
+            outcome.failures += done.failures
+            if error is not None:
+                outcome.failures.append(_failure(job.configs[-1], error))
+
+
+def _submitted(pool: ProcessPoolExecutor, job: Job) -> Future[Outcome]:
+    try:
+        return pool.submit(run_job, job)
+    except BrokenProcessPool as error:  # one of its processes was killed: what is left fails alike
+        failed: Future[Outcome] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def run_job(job: Job) -> Outcome:
     """One job in a process of its own: a picklable configuration in, rows out."""
-    torch.set_num_threads(job.threads)
     load_plugins(job.plugins)
-    return _in_turn(job.configs, job.out, QueueUi(messages, os.getpid()))
+    return _in_turn(job.configs, job.out, ToldToParent(os.getpid()))
 
 
 def _in_turn(configs: Sequence[RunConfig], out: Path, ui: Ui, *, progress: bool = False) -> Outcome:
@@ -142,38 +156,30 @@ def _in_turn(configs: Sequence[RunConfig], out: Path, ui: Ui, *, progress: bool 
 
 
 @dataclass(frozen=True)
-class QueueUi(Ui):
+class ToldToParent(Ui):
     """Sends what a run says to the process that shows it.
 
     Attributes:
-        messages: Method names of ``Ui`` with their arguments.
         job: Tells the jobs apart.
     """
 
-    messages: Messages
     job: int
 
     def opened(self, corpus_hash: str, about: Sequence[str]) -> None:
         """See ``Ui``."""
-        self.messages.put(("opened", (corpus_hash, about)))
+        tell("opened", corpus_hash, about)
 
     def started(self, label: str, epochs: int, done: int, job: int = 0) -> None:
         """See ``Ui``."""
-        self.messages.put(("started", (label, epochs, done, self.job)))
+        tell("started", label, epochs, done, self.job)
 
     def epoch(self, epoch: Epoch, job: int = 0) -> None:
         """See ``Ui``."""
-        self.messages.put(("epoch", (epoch, self.job)))
+        tell("epoch", epoch, self.job)
 
     def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
         """See ``Ui``."""
-        self.messages.put(("finished", (record, reused, self.job)))
-
-
-def _listen(messages: Messages, ui: Ui) -> None:
-    while (message := messages.get()) is not None:
-        name, arguments = message
-        getattr(ui, name)(*arguments)
+        tell("finished", record, reused, self.job)
 
 
 def _failure(config: RunConfig, error: BaseException) -> str:

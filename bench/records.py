@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
+from bench.files import write_text_atomically
 from bench.reading import is_number, is_text, read_object, reading
 from models.errors import ResultsError
 
@@ -132,34 +131,6 @@ EMPTY = frozenset(("", "nan", "na", "n/a", "none", "null"))
 ANY_NUMBER = ("seed", "teacher_seed", "target_au_fa_fr")
 # Of no measure can there be more; sums and products of such numbers stay finite.
 GREATEST, ROUNDING = 1e15, 1e-9
-
-
-def file_name(text: str) -> str:
-    """A text as part of a file's name, on any system.
-
-    Example:
-        >>> file_name("qat:bits=8/gru.hh=4+kd")
-        'qat_bits=8_gru.hh=4+kd'
-    """
-    return re.sub(r"[^\w.+=-]", "_", text)
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Writes a text as a whole or not at all."""
-    write_atomically(path, text.encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes to a file beside it, then renames: a reader sees the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(scratch, 0o644)  # mkstemp's own mode is for secrets
-        os.replace(scratch, path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
 
 
 def save_record(folder: Path, record: RunRecord) -> None:

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from bench.features import CLIP_FRAMES
+from bench.files import file_name, write_atomically, write_text_atomically
 from bench.reading import AGAIN, read_object, read_tensors, reading
-from bench.records import file_name, write_atomically, write_text_atomically
 from bench.run_scores import SCORES_FILE
 from bench.score import predict
 from bench.ship import kws_file

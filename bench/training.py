@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Recipe
+from bench.files import write_atomically
 from bench.metrics import Floats
 from bench.reading import read_tensors, reading
-from bench.records import write_atomically
 from models.base import KwsModel, clone_state
 
 

@@ -29,9 +29,9 @@ better the toolkit is. What the toolkit makes once is shown; the plain way's own
 The plain way (`benchmarks/plain.py`) is what one writes who follows the reference study: one audio file
 decoded and augmented per call, two loader workers, balanced sampling, batches of 128, a mel spectrogram for
 each batch, the teacher run in every step, validation likewise. It trains the same models. The toolkit trains
-with its default recipe, by the functions that `bench run` calls, checkpoints included. MB are 2^20 bytes. Both
-ways have the torch threads that stand below; `bench run` itself gives each training one, so that its figures
-do not depend on the machine (docs/architecture.md says what that costs).
+with its default recipe, by the functions that `bench run` calls, checkpoints included. MB are 2^20 bytes.
+Both ways have the torch threads that stand below; `bench run` itself gives each training one, so that its
+figures do not depend on the machine (docs/architecture.md says what that costs).
 """
 
 

@@ -146,7 +146,7 @@ def _epoch_seconds(journal: Any) -> dict[tuple[str, str], float]:
 
 def _record(part: str, measure: Callable[[Any], list[Any]], setting: Any, out: Path) -> None:
     """Measures a part, keeps its line, and writes the page anew."""
-    from bench.records import write_text_atomically
+    from bench.files import write_text_atomically
     from benchmarks.journal import Journal
     from benchmarks.readme import render
 

@@ -15,6 +15,7 @@ import soundfile
 from bench.corpora import open_corpus
 from bench.corpora.base import SAMPLE_RATE_HZ, SPLITS, Corpus, cache_dir
 from bench.corpora.splits import LIST_FILES
+from bench.files import replacing
 
 TOY = "synthetic"
 SMALL_CLIPS = 480
@@ -110,13 +111,8 @@ def toy_folder(keyword: str, small: bool) -> Path:
     kept = kept.head(SMALL_CLIPS) if len(kept) > SMALL_CLIPS and small else kept
     folder = cache_dir() / "benchmarks" / f"toy-{corpus.hash}-{len(kept)}"
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
+        with replacing(folder, corpus.waveforms[:1].nbytes * len(kept), folder=True) as scratch:
             _write(scratch, corpus, kept.index.to_list())
-            os.replace(scratch, folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 

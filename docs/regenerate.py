@@ -15,7 +15,8 @@ import pandas as pd
 
 from bench.figures.ablation import draw_ablation
 from bench.figures.plots import draw_figures
-from bench.records import load_results, write_text_atomically
+from bench.files import write_text_atomically
+from bench.records import load_results
 from bench.statistics.paired import NOTHING_SHOWN
 
 ROOT = Path(__file__).parents[1]

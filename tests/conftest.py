@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,38 @@ def hears_ctrl_c() -> Callable[[], None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     return restore
+
+
+@pytest.fixture
+def gone() -> Callable[..., bool]:
+    """Whether every process of a group (of ``start_new_session``) ends within so many seconds."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("there is no /proc to look for processes in")
+    return _gone
+
+
+def _gone(group: int, *, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while alive := _alive(group):
+        if time.monotonic() > deadline:
+            print("still there:", alive)
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _alive(group: int) -> list[str]:
+    """The processes of a group; not those that have ended and that nobody has asked for yet."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            about = entry.read_text().rpartition(")")[2].split()
+            command = (entry.parent / "cmdline").read_text().replace("\0", " ")
+        except OSError:  # it ended meanwhile
+            continue
+        if about[0] not in "ZX" and int(about[2]) == group:
+            found.append(command)
+    return found
 
 
 def tone(word: str, speaker: int, take: int) -> np.ndarray:

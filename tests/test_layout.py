@@ -1,6 +1,7 @@
 """The house: arrows between packages, one file for what torch means to drop, files that can be read."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,19 @@ def test_the_program_is_ended_in_one_file() -> None:
     """Commands raise click's Exit: a SystemExit that comes by is taken for that of a plugin."""
     users = [path.name for path in FILES if "sys.exit(" in path.read_text()]
     assert users == ["cli.py"]
+
+
+def test_files_are_written_in_one_place() -> None:
+    ways = r"os\.replace\(|mkstemp\(|\.write_(text|bytes)\(|open\(\"[wax]"
+    users = [str(path.relative_to(ROOT)) for path in FILES if re.search(ways, path.read_text())]
+    assert users == [
+        "bench/corpora/base.py",  # inside a folder that is replaced as a whole
+        "bench/corpora/download.py",  # goes on where it was cut off
+        "bench/corpora/espeak.py",  # an engine's own copy of its data
+        "bench/corpora/synthetic.py",  # logs
+        "bench/files.py",
+        "bench/ship/c_host.py",  # a name for the compiler
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from bench.commands.options import not_blank, repeated, shared_config, training_options
+from bench.commands.options import not_blank, shared_config, training_options
 
 
 @click.command()
@@ -41,6 +42,7 @@ def ablate(
     in OUT is used, the rest is trained. Says of every order of the compressors which run it is, or that it
     cannot work. Writes ablation-CHAIN-KEYWORD.csv to OUT, and a figure of that name to OUT/figures.
     """
+    from bench.config import Repeats
     from bench.console import ablate_and_show
 
     shared = shared_config(
@@ -53,5 +55,7 @@ def ablate(
         versions=versions,
         seed=seed,
     )
-    configs = repeated(shared, keywords, repeats, fixed_teacher)
-    raise click.exceptions.Exit(ablate_and_show(configs, out, jobs=jobs, plugins=plugin))
+    configs = [replace(shared, keyword=keyword) for keyword in dict.fromkeys(keywords)]
+    often = Repeats(repeats, fixed_teacher)
+    status = ablate_and_show(configs, out, repeats=often, jobs=jobs, plugins=plugin)
+    raise click.exceptions.Exit(status)

@@ -28,7 +28,7 @@ from bench.plugins import plugin_option
 def export(run_path: Path, form: str, out: Path | None) -> None:
     """Write a run's model for other runtimes.
 
-    RUN is a folder of results/runs, a file in it, or a .kws file. kws and c need a chain that ends in
+    RUN is a folder of out/runs, a file in it, or a .kws file. kws and c need a chain that ends in
     integers (sq or qat), onnx takes any.
     """
     from bench.ship.export import export_run

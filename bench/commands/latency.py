@@ -22,7 +22,7 @@ from bench.plugins import plugin_option
 def latency(run_path: Path, rounds: int, out: Path | None) -> None:
     """Time a run's model on this machine: torch, ONNX Runtime and C, float and int8.
 
-    RUN is a folder of results/runs, or a file in it. One thread; features are already made. Needs
+    RUN is a folder of out/runs, or a file in it. One thread; features are already made. Needs
     pip install "kws-bench[onnx]" and a C compiler for all rows; what is missing is named and left out.
     """
     from bench.ship.latency_run import show_latency

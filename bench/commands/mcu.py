@@ -46,7 +46,7 @@ def mcu(
 ) -> None:
     """Say what a run's model takes on a microcontroller.
 
-    Compiles it and runs real clips there. RUN is a folder of results/runs whose chain ends in integers (sq or
+    Compiles it and runs real clips there. RUN is a folder of out/runs whose chain ends in integers (sq or
     qat), or a file in it. The processor is emulated: instructions are counted, times are estimates.
     Needs pip install "kws-bench[mcu]".
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,9 +74,9 @@ TRAINING = (
     click.option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
-        default=Path("results"),
+        default=Path("out"),
         show_default=True,
-        help="Folder for results.csv, figures/ and runs/.",
+        help="Folder for results.csv, summary.csv, figures/ and runs/.",
     ),
 )
 
@@ -109,7 +109,7 @@ def shared_config(
     versions: int | None,
     seed: int,
 ) -> RunConfig:
-    """What the options say of all runs alike; keywords and repeats come with ``repeated``.
+    """What the options say of all runs alike; keywords and repeats come later.
 
     Raises:
         KwsError: There is no such recipe.
@@ -119,16 +119,3 @@ def shared_config(
     how = recipe_named(recipe)
     how = how if versions is None else replace(how, versions=versions)
     return RunConfig(chain, model=model, data=data, recipe=how, epochs=epochs, seed=seed, split=split)
-
-
-def repeated(
-    config: RunConfig, keywords: Sequence[str], repeats: int, fixed_teacher: bool
-) -> list[RunConfig]:
-    """A configuration for each keyword and seed, a keyword's together."""
-    seeds = range(config.seed, config.seed + repeats)
-    teacher = config.seed if fixed_teacher else None
-    return [
-        replace(config, keyword=keyword, seed=seed, teacher_seed=teacher if seed != teacher else None)
-        for keyword in dict.fromkeys(keywords)
-        for seed in seeds
-    ]

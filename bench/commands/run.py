@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bench.commands.numbers import Number
-from bench.commands.options import not_blank, repeated, shared_config, training_options
+from bench.commands.options import not_blank, shared_config, training_options
 
 
 @click.command()
@@ -55,6 +55,7 @@ def run(
 
     Rows that are there already are not run again, and an interrupted run goes on from its last epoch.
     """
+    from bench.config import Repeats
     from bench.console import run_and_show
     from bench.presets import Preset, Row, load_preset
 
@@ -72,6 +73,7 @@ def run(
     )
     target = asked.target_metric if target_metric is None else target_metric
     rows = asked.rows + (given if preset else ())
-    every = repeated(replace(shared, target_metric=target), keywords, repeats, fixed_teacher)
-    configs = [replace(each, chain=row.chain, label=row.label) for each in every for row in rows]
-    raise click.exceptions.Exit(run_and_show(configs, out, jobs=jobs, plugins=plugin))
+    words = [replace(shared, target_metric=target, keyword=keyword) for keyword in dict.fromkeys(keywords)]
+    configs = [replace(word, chain=row.chain, label=row.label) for word in words for row in rows]
+    often = Repeats(repeats, fixed_teacher)
+    raise click.exceptions.Exit(run_and_show(configs, out, repeats=often, jobs=jobs, plugins=plugin))

@@ -47,14 +47,14 @@ def stress(
 ) -> None:
     """Try models where speech is hard: does compression hurt robustness first?
 
-    RUN is a folder of results/runs, of one corpus and keyword. The form that ships is scored on the test
+    RUN is a folder of out/runs, of one corpus and keyword. The form that ships is scored on the test
     clips, clean and under each condition: white, pink, babble and the corpus's own noise from 20 to -5 dB
     below the speech; rooms with an RT60 of 0.2 to 0.8 s; levels from -24 to +12 dB, clipped at full scale;
     speech at 0.8 to 1.25 times its rate. Give the base too: ratios are shown beside its own.
     What was tried until Ctrl-C is kept as stress-stopped.csv.
     """
     if not runs and results is None:
-        raise click.UsageError("give run folders, such as results/runs/base-*, or --results TABLE.csv")
+        raise click.UsageError("give run folders, such as out/runs/base-*, or --results TABLE.csv")
     if keyword is not None and results is None:
         raise click.UsageError("--keyword picks rows of a table: give --results TABLE.csv too")
     from bench.runs import RunFolder

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pandas as pd
 from numpy.lib.format import write_array_header_1_0
 from platformdirs import user_cache_path
 
+from bench.files import replacing
 from models.errors import CorpusError
 
 SAMPLE_RATE_HZ = 16_000
@@ -133,21 +133,19 @@ def write_corpus(
 
     Raises:
         CorpusError: The blocks hold another number of clips than the table.
+        NoRoomError: The disk has no room for it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with replacing(folder, len(clips) * CLIP_SAMPLES * 2 + noise.nbytes, folder=True) as scratch:
         filled = _write_waveforms(scratch / "waveforms.npy", waveforms, len(clips))
         if filled != len(clips):
             raise CorpusError(f"corpus {name!r}: {len(clips)} clips listed but {filled} written")
-        np.save(scratch / "noise.npy", noise)
+        # Through memory: numpy's own way to a file does not say what went wrong.
+        buffer = io.BytesIO()
+        np.save(buffer, noise)
+        (scratch / "noise.npy").write_bytes(buffer.getvalue())
         clips.loc[:, list(CLIP_COLUMNS)].to_csv(scratch / "clips.csv", index=False)
         about = {"name": name, "hash": content_hash, "skipped": list(skipped)}
         (scratch / "corpus.json").write_text(json.dumps(about, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return load_corpus(folder)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from bench.corpora.progress import progress_bar
+from bench.files import room_for
 from models.errors import CorpusError
 
 TIMEOUT_S = 30.0
@@ -40,6 +41,7 @@ def download(url: str, target: Path, *, sha256: str, progress: bool = True) -> P
 
     Raises:
         CorpusError: No connection, or another checksum than expected.
+        NoRoomError: The disk has no room for it; what came stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
@@ -102,6 +104,7 @@ def _fetch_once(url: str, part: Path, progress: bool) -> bool:
         total = start + int(announced) if announced else None
         label = url.rsplit("/", 1)[-1]
         with (
+            room_for(part, total or 0),
             part.open("ab" if start else "wb") as file,
             progress_bar(label, total, progress, in_bytes=True, done=start) as advance,
         ):

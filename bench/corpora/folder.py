@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from bench.audio import AudioError, begins_like_audio, read_audio, read_clip
 from bench.corpora.base import AUDIO_SUFFIXES, Corpus, Int16Array, cache_dir, load_corpus, write_corpus
 from bench.corpora.progress import progress_bar
 from bench.corpora.splits import LIST_FILES, RULE_TEXTS, check_splits, clip_table, list_entries
+from bench.files import write_text_atomically
 from models.errors import CorpusError
 
 NOISE_FOLDER = "_background_noise_"
@@ -83,10 +83,6 @@ def folder_corpus(
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f"{target.name}.lock"):
         if not (target / "corpus.json").is_file():
-            # Under the lock nobody else writes here: what is left over is from a run that was killed.
-            for entry in list(os.scandir(target.parent)):
-                if entry.name.startswith(f".{target.name}-"):
-                    shutil.rmtree(entry.path, ignore_errors=True)
             _build(listing, target, name, content_hash, split, progress)
     return load_corpus(target)
 
@@ -178,9 +174,7 @@ def _known_hash(listing: Listing, split: str, progress: bool) -> str:
     index_file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{index_file}.lock"):
         index = _read_index(index_file) | {key: {"fingerprint": now, "hash": content_hash}}
-        scratch = index_file.with_suffix(".tmp")
-        scratch.write_text(json.dumps(index, indent=1))
-        os.replace(scratch, index_file)
+        write_text_atomically(index_file, json.dumps(index, indent=1))
     return content_hash
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from bench.corpora.download import download
 from bench.corpora.folder import folder_corpus
 from bench.corpora.progress import progress_bar
 from bench.corpora.splits import LIST_FILES
+from bench.files import replacing
 from models.errors import CorpusError
 
 # The words that v0.02 brought; they tell the two releases apart in a folder of any name.
@@ -127,7 +125,6 @@ def _fetched(release: Release, progress: bool) -> Path:
     with FileLock(f"{folder}.lock"):
         if not _has_lists(folder):
             download(release.url, archive, sha256=release.sha256, progress=progress)
-            shutil.rmtree(folder, ignore_errors=True)
             _extract(archive, folder, progress)
         archive.unlink(missing_ok=True)
     return folder
@@ -135,24 +132,15 @@ def _fetched(release: Release, progress: bool) -> Path:
 
 def _extract(archive: Path, folder: Path, progress: bool) -> None:
     """Unpacks an archive as a whole or not at all."""
-    prefix = f".{folder.name}-"
-    # The caller holds the lock: what is left over is from a run that was killed.
-    for entry in list(os.scandir(folder.parent)):
-        if entry.name.startswith(prefix):
-            shutil.rmtree(entry.path, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     size_bytes = archive.stat().st_size
-    try:
-        with (
-            archive.open("rb") as file,
-            tarfile.open(fileobj=file, mode="r:gz") as tar,
-            progress_bar("extracting", size_bytes, progress, in_bytes=True) as advance,
-        ):
-            done = 0
-            for member in tar:
-                tar.extract(member, scratch, filter="data")
-                advance(file.tell() - done)
-                done = file.tell()
-        os.replace(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with (
+        replacing(folder, size_bytes, folder=True) as scratch,
+        archive.open("rb") as file,
+        tarfile.open(fileobj=file, mode="r:gz") as tar,
+        progress_bar("extracting", size_bytes, progress, in_bytes=True) as advance,
+    ):
+        done = 0
+        for member in tar:
+            tar.extract(member, scratch, filter="data")
+            advance(file.tell() - done)
+            done = file.tell()

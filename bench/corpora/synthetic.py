@@ -29,7 +29,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -124,7 +123,7 @@ def _speakable_words(config: SyntheticConfig, scratch: Path) -> tuple[str, ...]:
     """The words beside the keyword, once the engine has shown that it can say the keyword."""
     result = scratch / "probe.json"
     if not result.is_file():
-        _run_jobs([Job("probe", scratch, config, (), (), os.getpid())], lambda: None)
+        _run_jobs([Job("probe", scratch, config, (), ())], lambda: None)
     found = json.loads(result.read_text())
     if found["peak"] == 0:
         raise CorpusError(f"keyword {config.keyword!r} makes no sound; give words as they are said")
@@ -165,7 +164,7 @@ def run_stage(
     todo = missing()
     workers = min(config.workers, len(todo))
     shares = [tuple(todo[n::workers]) for n in range(workers)]
-    jobs = [Job(stage, scratch, config, words, share, os.getpid()) for share in shares]
+    jobs = [Job(stage, scratch, config, words, share) for share in shares]
     _run_jobs(jobs, lambda: report(len(clips) - sum(counts[name] for name in missing())))
     left = missing()
     if left:
@@ -185,9 +184,14 @@ def _run_jobs(jobs: Sequence[Job], report: Callable[[], object]) -> None:
         report()
     finally:
         for process in processes:
-            process.kill()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
+            assert process.stdin is not None
+            process.stdin.close()  # ends it, as this process's own end would
+        for process in processes:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _log_path(job: Job, number: int) -> Path:
@@ -201,7 +205,7 @@ def _start(job: Job, number: int) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
     with _log_path(job, number).open("wb") as log:
         return subprocess.Popen(
-            [*WORKER_COMMAND, str(path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            [*WORKER_COMMAND, str(path)], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
         )
 
 
@@ -218,7 +222,7 @@ def _obituary(job: Job, number: int, total: int, status: int) -> str:
     cause = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
     left = [name for name in job.speakers if not shard(job.scratch, job.stage, name).is_file()]
     where = f" at speaker {left[0]}" if left else ""
-    said = f" ({last[:200]})" if last else ""
+    said = f" ({last[:400]})" if last else ""
     return (
         f"synthetic corpus: {job.stage} worker {number} of {total} died of {cause}{where}{said}; "
         f"what is done is kept, so run again to go on; its log: {log}"

@@ -6,11 +6,12 @@ not at all, so that whoever comes next goes on with the speakers that are missin
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +23,8 @@ from bench.corpora.acoustics import FloatArray, Int16Array
 from bench.corpora.espeak import ENGINE_RATE_HZ, Engine, Utterance, add_voice, phonemes, private_engine, speak
 from bench.corpora.synthetic_plan import Clip, Speaker, SyntheticConfig, make_clips, other_words, utterance
 from bench.corpora.voices import draws, perturbed_voice, voice_text
+from bench.files import temporary, write_atomically, write_text_atomically
+from bench.processes import leave_when
 
 CLIP_SAMPLES = 16_000
 SHIFT_SAMPLES = 1_600
@@ -43,7 +46,6 @@ class Job:
         config: The corpus.
         words: The words that are not the keyword; empty for ``probe``.
         speakers: Names of the speakers to do.
-        parent: Process that waits for the result; the worker ends when it is gone.
     """
 
     stage: str
@@ -51,11 +53,10 @@ class Job:
     config: SyntheticConfig
     words: tuple[str, ...]
     speakers: tuple[str, ...]
-    parent: int
 
     def save(self, path: Path) -> None:
         """Writes the job as JSON."""
-        path.write_text(json.dumps(asdict(self) | {"scratch": str(self.scratch)}))
+        write_text_atomically(path, json.dumps(asdict(self) | {"scratch": str(self.scratch)}))
 
     @classmethod
     def load(cls, path: Path) -> Job:
@@ -63,7 +64,7 @@ class Job:
         about = json.loads(path.read_text())
         config = SyntheticConfig(**about["config"])
         words, speakers = tuple(about["words"]), tuple(about["speakers"])
-        return cls(about["stage"], Path(about["scratch"]), config, words, speakers, about["parent"])
+        return cls(about["stage"], Path(about["scratch"]), config, words, speakers)
 
 
 def shard(scratch: Path, stage: str, speaker: str) -> Path:
@@ -78,10 +79,9 @@ def by_speaker(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
 
 def save_array(path: Path, array: Int16Array) -> None:
     """Writes an array whole or not at all."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.save(file, array)
-    os.replace(part, path)
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_atomically(path, buffer.getvalue())
 
 
 def spoken(engine: Engine, said: Utterance) -> FloatArray:
@@ -194,19 +194,18 @@ def probe(engine: Engine, keyword: str) -> Mapping[str, object]:
     }
 
 
-def speech_stage(job: Job, groups: Mapping[str, list[Clip]]) -> Iterator[str]:
-    """Speaks all clips of each speaker; yields the speaker's name after each."""
-    with tempfile.TemporaryDirectory(prefix="kws-bench-") as folder:
-        engine = private_engine(Path(folder))
+def speech_stage(job: Job, groups: Mapping[str, list[Clip]]) -> None:
+    """Speaks all clips of each speaker."""
+    with temporary(Path(tempfile.gettempdir()), folder=True) as folder:
+        engine = private_engine(folder)
         for name in job.speakers:
             make_voice(engine, job.config, groups[name][0].speaker)
             clips = [dry_clip(engine, job.config, clip) for clip in groups[name]]
             save_array(shard(job.scratch, job.stage, name), np.stack(clips))
-            yield name
 
 
-def room_stage(job: Job, groups: Mapping[str, list[Clip]]) -> Iterator[str]:
-    """Puts all clips of each speaker into rooms; yields the speaker's name after each."""
+def room_stage(job: Job, groups: Mapping[str, list[Clip]]) -> None:
+    """Puts all clips of each speaker into rooms."""
     clips = [clip for group in groups.values() for clip in group]
     voices = {
         split: Babble(job.scratch, job.config, clips, split)
@@ -217,23 +216,20 @@ def room_stage(job: Job, groups: Mapping[str, list[Clip]]) -> Iterator[str]:
         rows = zip(groups[name], dry, strict=True)
         wet = [room_clip(job.config, clip, row, voices[clip.speaker.split]) for clip, row in rows]
         save_array(shard(job.scratch, job.stage, name), np.stack(wet))
-        yield name
 
 
 def work(job: Job) -> None:
-    """Does a job, and stops between speakers when nobody waits for it any more."""
+    """Does a job."""
     if job.stage == "probe":
-        with tempfile.TemporaryDirectory(prefix="kws-bench-") as folder:
-            found = probe(private_engine(Path(folder)), job.config.keyword)
-        part = job.scratch / f"probe.{os.getpid()}.part"
-        part.write_text(json.dumps(found))
-        os.replace(part, job.scratch / "probe.json")
+        with temporary(Path(tempfile.gettempdir()), folder=True) as folder:
+            found = probe(private_engine(folder), job.config.keyword)
+        write_text_atomically(job.scratch / "probe.json", json.dumps(found))
         return
     groups = by_speaker(make_clips(job.config, job.words))
-    for _ in (speech_stage if job.stage == "speech" else room_stage)(job, groups):
-        if os.getppid() != job.parent:
-            return
+    (speech_stage if job.stage == "speech" else room_stage)(job, groups)
 
 
 if __name__ == "__main__":
+    # Whoever waits for the result holds the other end of standard input, and lets go of it by ending.
+    leave_when(lambda: os.read(0, 1))
     work(Job.load(Path(sys.argv[1])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from bench.files import write_atomically
 from models.errors import ResultsError
 
 
@@ -27,7 +28,6 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
     if figure.get_layout_engine() is not None:
         # The canvas of the SVG would lay out anew, for its own 72 dots per inch.
         figure.draw_without_rendering()
@@ -38,11 +38,8 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
         ("png", partial(FigureCanvasAgg(figure).print_png, metadata={"Software": None})),
         ("svg", partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None, "Creator": None})),
     ):
-        path, scratch = (stem.with_name(f"{stem.name}.{end}") for end in (suffix, f"{os.getpid()}.tmp"))
-        try:
-            write(scratch)
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        buffer, path = io.BytesIO(), stem.with_name(f"{stem.name}.{suffix}")
+        write(buffer)
+        write_atomically(path, buffer.getvalue())
         written.append(path)
     return written

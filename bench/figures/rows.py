@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.compare.tables import IDENTITY, canonical_chain, known
-from bench.records import file_name
+from bench.files import file_name
 
 # A parameter of a model as it was trained; nothing is saved in fewer unless it was converted.
 FLOAT_BYTES = 4

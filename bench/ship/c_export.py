@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.records import write_text_atomically
+from bench.files import write_text_atomically
 from models.integer import GATES, INPUT_FORMAT, IntegerModel, Layer, has_bias
 
 SOURCES = ("kws_model.h", "kws_model.c", "kws_frontend.h", "kws_frontend.c", "example_main.c", "BUILD.md")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.files import write_text_atomically
 from bench.ship.c_export import write_c
 from bench.ship.kws_file import load
 from models.errors import KwsError
@@ -74,9 +75,8 @@ def compile_host(
     source = artifact if isinstance(artifact, Path) else folder
     if isinstance(artifact, IntegerModel):
         write_c(artifact, folder)
-    folder.mkdir(parents=True, exist_ok=True)
     wrapper = folder / "kws_host.c"
-    wrapper.write_text(_WRAPPER)
+    write_text_atomically(wrapper, _WRAPPER)
     # A name of its own: what is loaded already would not be loaded again under the same one.
     handle, library = tempfile.mkstemp(prefix="kws_host_", suffix=".so", dir=folder)
     os.close(handle)
@@ -89,6 +89,7 @@ def compile_host(
         check=False,
     )
     if done.returncode:
+        Path(library).unlink()
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
         raise CompilerError(f"{command[0]} refuses the exported code: {first}")
     return HostModel(Path(library), sizes_in(source / "kws_model.h"))

@@ -5,9 +5,7 @@ The layout, byte by byte, is in ``docs/integer-model.md``.
 
 from __future__ import annotations
 
-import os
 import struct
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench.files import write_atomically
 from models.errors import KwsError, ModelError
 from models.integer import IntegerModel, IntegerSpec, Quantized, has_bias
 
@@ -102,13 +101,9 @@ def save(model: IntegerModel, path: Path) -> None:
 
     Raises:
         ModelError: The model is too large for it.
+        NoRoomError: The disk has no room for it.
     """
-    data = to_bytes(model)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    os.chmod(scratch, 0o644)
-    os.replace(scratch, path)
+    write_atomically(path, to_bytes(model))
 
 
 def load(path: Path) -> IntegerModel:

@@ -11,8 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from bench.files import write_text_atomically
 from bench.open_run import open_run
-from bench.records import write_text_atomically
 from bench.ship.latency import FLOAT, UNPACKED, Latency, measure_run
 
 LATENCY_FILE = "latency.csv"

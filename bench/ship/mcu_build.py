@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bench.corpora.base import cache_dir
+from bench.files import write_text_atomically
 from bench.ship.c_export import write_c
 from bench.ship.extras import extra
 from models.errors import KwsError
@@ -92,7 +93,7 @@ def build_image(model: IntegerModel, cpu: Cpu, folder: Path) -> Path:
     extra("ziglang", "mcu")
     write_c(model, folder)
     for name in HARNESS:
-        (folder / name).write_text((files("bench.ship") / "c" / name).read_text())
+        write_text_atomically(folder / name, (files("bench.ship") / "c" / name).read_text())
     chosen = ("-target", cpu.target, f"-mcpu={cpu.features}", *_FLAGS, *_NO_UNWINDING)
     objects = [folder / f"{name}.o" for name in OPTIMIZATION]
     for made, how in zip(objects, OPTIMIZATION.values(), strict=True):

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.records import write_atomically
+from bench.files import write_atomically
 from bench.ship.extras import extra
 from bench.ship.onnx_weights import Form, Weights, in_int8, of_float, of_integer
 from models.base import KwsModel

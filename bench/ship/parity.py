@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.records import write_text_atomically
+from bench.files import write_text_atomically
 from bench.ship.c_host import compile_host
 from bench.ship.extras import extra
 from bench.ship.onnx_export import to_bytes

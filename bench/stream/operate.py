@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from bench.files import write_text_atomically
 from bench.open_run import run_at
-from bench.records import RunRecord, write_text_atomically
+from bench.records import RunRecord
 from bench.report import plain_table
 from bench.stream.operate_plot import Line, audio_behind, draw_curves, draw_delays
 from bench.stream.operation import Sweep, choose, delays_ms, resolves, sweep

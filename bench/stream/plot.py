@@ -8,10 +8,10 @@ from pathlib import Path
 
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.figures.axes import FLOAT, QUANTIZED
+from bench.figures.files import save_figure
 from bench.figures.look import DOTS_PER_INCH, SIZE_INCHES, styled
 from bench.stream.detection import WARM_UP_S, Frame, Span
 
@@ -88,17 +88,10 @@ def draw_stream(picture: StreamPicture, out: Path, name: str) -> list[Path]:
     Returns:
         The files written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
     with styled():
         figure = Figure((SIZE_INCHES[0], HEIGHT_INCHES), DOTS_PER_INCH, layout="constrained")
-        FigureCanvasAgg(figure)
         probability_over_time(picture, figure.subplots())
-        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-            path = out / f"{name}.{suffix}"
-            figure.savefig(path, metadata=metadata)
-            written.append(path)
-    return written
+        return save_figure(figure, out / name)
 
 
 def probability_over_time(picture: StreamPicture, axes: Axes) -> None:

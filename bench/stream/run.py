@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bench.audio import AudioError, stream_audio
 from bench.corpora.base import SAMPLE_RATE_HZ, Int16Array
+from bench.files import write_text_atomically
 from bench.open_run import open_run
 from bench.reading import is_number, read_object, reading
-from bench.records import write_text_atomically
 from bench.run_scores import NoScoresError, read_scores
 from bench.runs import RunFolder
 from bench.stream.detection import (

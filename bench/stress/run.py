@@ -15,10 +15,11 @@ from torch import nn
 
 from bench.corpora.progress import progress_bar
 from bench.features import log_mel
+from bench.files import write_text_atomically
 from bench.metrics import Floats, quality
 from bench.open_run import corpus_of, open_run, run_at
 from bench.reading import reading
-from bench.records import ROW_FILE, RunRecord, load_results, write_text_atomically
+from bench.records import ROW_FILE, RunRecord, load_results
 from bench.runs import RunFolder
 from bench.score import EVAL_BATCH, keyword_probability, predict
 from bench.statistics.intervals import intervals

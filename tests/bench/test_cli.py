@@ -3,7 +3,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
+from bench.config import RunConfig
 from bench.records import load_results
+from compressors.chain import Chain
 
 SMALL = ["--epochs", "1", "--keyword", "start"]
 
@@ -257,7 +258,9 @@ def test_interrupted_it_goes_on_from_the_last_epoch(
 
 
 @pytest.mark.slow
-def test_ended_from_outside_it_leaves_no_process_behind(tone_folder: Path, tmp_path: Path) -> None:
+def test_ended_from_outside_it_leaves_no_process_behind(
+    tone_folder: Path, tmp_path: Path, gone: Callable[..., bool]
+) -> None:
     command = [
         sys.executable,
         "-m",
@@ -278,16 +281,42 @@ def test_ended_from_outside_it_leaves_no_process_behind(tone_folder: Path, tmp_p
         assert started.poll() is None
     started.terminate()
     assert started.wait(timeout=60) == 130
-    deadline = time.monotonic() + 30
-    while _alive(started.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not _alive(started.pid)
+    assert gone(started.pid, within_s=2)
+    assert not list(tmp_path.rglob(".kws-bench-*"))
 
 
-def _alive(group: int) -> bool:
-    """Whether any process of a group is left."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def test_data_and_chains_are_checked_once_however_many_repeats(
+    tone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bench.console as console
+
+    checked: list[str] = []
+    original = console.check
+
+    def counted(config: RunConfig) -> Chain:
+        checked.append(config.chain)
+        return original(config)
+
+    monkeypatch.setattr(console, "check", counted)
+    many = ["run", "--chain", "kd", "--chain", "dq+kd", "--repeats", "100000", "--out", tmp_path / "out"]
+    result = call(*many, "--keyword", "start", "--keyword", "strat", "--data", tone_folder)
+    assert result.exit_code == 2
+    assert "no clips of the keyword 'strat'; did you mean: start" in result.stderr
+    assert checked == ["kd", "dq+kd"]
+    assert not (tmp_path / "out").exists()
+    for jobs in ("1", "2"):
+        result = call(*many, "--data", tmp_path / "none", "--jobs", jobs)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
+def test_a_run_says_where_everything_is_and_git_does_not_see_it(
+    tone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call("run", "--chain", "base", "--data", tone_folder, *SMALL)
+    assert result.output.splitlines()[-1] == (
+        "out/results.csv, out/summary.csv, figures in out/figures, models in out/runs"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    ignored = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
+    assert "/out/" in ignored

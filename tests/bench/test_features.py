@@ -1,15 +1,19 @@
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import bench.features as subject
+from bench import files
 from bench.config import RECIPES, Augmentation, Recipe
 from bench.corpora.base import Corpus
 from bench.features import LOG_FLOOR, augment, features_of, log_mel, mask_, mix_at_snr, shift_in_time
-from models.errors import CorpusError
+from bench.files import NoRoomError
 
 
 def generator() -> torch.Generator:
@@ -134,8 +138,29 @@ def test_too_little_room_is_said_before(
     tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KWS_BENCH_CACHE", str(tmp_path))
-    usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(subject.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(CorpusError, match=r"features need 0.0 GB .* set KWS_BENCH_CACHE"):
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: SimpleNamespace(total=2000, free=1000))
+    monkeypatch.setattr(subject, "_fill_clean", None)
+    # 240 clips of 40 bands and 101 frames, 4 bytes each.
+    with pytest.raises(
+        NoRoomError, match=r"features.*npy: .* needs 3,878,400 bytes and 1,000 are free.*CACHE"
+    ):
         features_of(tone_corpus, Recipe(), seed=0)
     assert not list(tmp_path.rglob("*.npy"))
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room is not taken ahead here")
+def test_room_that_others_took_meanwhile_is_an_error_and_not_the_end_of_the_process(
+    tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KWS_BENCH_CACHE", str(tmp_path))
+    asked: list[tuple[int, int]] = []
+
+    def full(file: int, start: int, length: int) -> None:
+        asked.append((start, length))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(NoRoomError, match="No space left on device; it needs 3,878,400 bytes"):
+        features_of(tone_corpus, Recipe(), seed=0)
+    assert asked == [(0, 128 + 3_878_400)], "all of the file, with its header"
+    assert [path.suffix for path in (tmp_path / "features").iterdir()] == [".lock"]

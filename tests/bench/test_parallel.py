@@ -1,12 +1,16 @@
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+import torch
 
 import bench.parallel as subject
 from bench.config import Recipe, RunConfig
-from bench.parallel import run_all
+from bench.parallel import Job, Outcome, run_all
 from bench.records import RunRecord, load_results
 from bench.ui import Ui
 from models.errors import CorpusError
@@ -80,7 +84,67 @@ def test_in_processes_too(tone_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_killed_it_takes_its_workers_along_and_the_same_command_goes_on(
+    tone_folder: Path, tmp_path: Path, gone: Callable[..., bool]
+) -> None:
+    command = [sys.executable, "-m", "bench", "run", "--chain", "base", "--data", str(tone_folder)]
+    command += ["--keyword", "start", "--keyword", "left", "--versions", "1", "--epochs", "5000"]
+    command += ["--jobs", "2", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as started:
+        while len(list(tmp_path.glob("runs/*/checkpoint.pt"))) < 2:
+            assert started.poll() is None
+        started.kill()
+        assert gone(started.pid, within_s=2)
+    cache = Path(os.environ["KWS_BENCH_CACHE"])
+    assert not [*tmp_path.rglob(".kws-bench-*"), *cache.rglob(".kws-bench-*")]
+    for path in tmp_path.rglob("*.pt"):
+        assert torch.load(path, weights_only=True), "whole"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as again:
+        assert again.stdout is not None
+        for _ in range(2):
+            assert next(line for line in again.stdout if "B: goes on after epoch" in line)
+        again.terminate()
+        assert again.wait(timeout=60) == 130
+        assert gone(again.pid, within_s=2)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_wrong_data_ends_all_at_once(jobs: int, tone_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="did you mean: start"):
         run_all(configs(tone_folder, "kd", "dq", keyword="strat"), tmp_path, Told(), jobs=jobs)
+
+
+def test_jobs_are_handed_out_as_they_are_done_however_many_there_are() -> None:
+    outcome = Outcome()
+
+    def work() -> Iterator[Job]:
+        for number in range(50):
+            assert number - len(outcome.failures) <= 3, "two at work, and one that waits"
+            yield Job((RunConfig(chain="kd", seed=number),), Path())
+
+    class Pool:
+        def submit(self, function: object, job: Job) -> Future[Outcome]:
+            done: Future[Outcome] = Future()
+            done.set_result(Outcome(failures=[str(job.configs[0].seed)]))
+            return done
+
+    subject._collect(Pool(), work(), 2, outcome)  # type: ignore[arg-type]
+    assert sorted(map(int, outcome.failures)) == list(range(50))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_fails_its_chain_and_those_after_it(
+    tone_folder: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "deadly.py"
+    example = Path(__file__).parents[2] / "examples" / "compressor_half.py"
+    deadly = "import os\ndef end(self, model):\n    os.kill(os.getpid(), 9)\n\nHalfPrecision.convert = end\n"
+    plugin.write_text(f"{example.read_text()}\n\n{deadly}")
+    command = [sys.executable, "-m", "bench", "run", "--plugin", str(plugin), "--data", str(tone_folder)]
+    command += ["--keyword", "start", "--epochs", "1", "--jobs", "2", "--out", str(tmp_path / "out")]
+    chains = ["--chain=hf", *(f"--chain=hf+kd:hidden={hidden}" for hidden in range(6, 10))]
+    done = subprocess.run([*command, *chains], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count("failed: ") == 5
+    assert done.stdout.count("BrokenProcessPool") == 5

@@ -14,7 +14,6 @@ from bench.records import (
     load_record,
     load_results,
     save_record,
-    write_text_atomically,
 )
 from models.errors import ResultsError
 
@@ -99,15 +98,6 @@ def test_two_processes_lose_nothing(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert sorted(load_results(tmp_path / "results.csv")["run_id"]) == sorted(f"kd-{i}" for i in range(20))
-
-
-def test_a_write_that_fails_leaves_the_old_text(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_text_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text_atomically(path, "new \udcff")
-    assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_a_row_is_kept_in_its_folder(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from bench.corpora.download import download
+from bench.files import NoRoomError
 from models.errors import CorpusError
 
 CONTENT = np.random.default_rng(0).bytes(700_000)
@@ -138,6 +140,23 @@ def test_a_server_that_gives_nothing_is_left_with_the_part_kept(server: Server, 
     assert not target.exists()
     fetch(server.url, target)
     assert server.asked[-1] == "bytes=250000-"
+    assert target.read_bytes() == CONTENT
+
+
+def test_where_there_is_no_room_what_came_stays_and_is_gone_on_from(server: Server, target: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        with pytest.raises(
+            NoRoomError, match=rf"{part_of(target)}: File too large; it needs {len(CONTENT):,} bytes"
+        ):
+            fetch(server.url, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert part_of(target).read_bytes() == CONTENT[:300_000]
+    assert server.asked == [None], "it is no lost connection"
+    fetch(server.url, target)
+    assert server.asked == [None, "bytes=300000-"]
     assert target.read_bytes() == CONTENT
 
 

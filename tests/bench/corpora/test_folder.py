@@ -344,7 +344,7 @@ def test_a_build_that_was_stopped_starts_clean(
     corpus = open_folder(data)
     # A killed process cannot tidy up: the next build of the same corpus does.
     target = cache / "corpora" / f"data-{corpus.hash[:12]}"
-    leftover = target.parent / f".{target.name}-abcdef"
+    leftover = target.parent / ".kws-bench-abcdef.tmp"
     target.rename(leftover)
     assert open_folder(data).hash == corpus.hash
     assert not leftover.exists()

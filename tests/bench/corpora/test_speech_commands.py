@@ -166,7 +166,7 @@ def test_an_archive_put_there_by_hand_is_extracted(cache: Path) -> None:
 
 
 def test_an_extraction_that_was_killed_starts_clean(served: dict[str, Release], cache: Path) -> None:
-    leftover = cache / "downloads" / ".speech_commands_v0.01-abcdef"
+    leftover = cache / "downloads" / ".kws-bench-abcdef.tmp"
     extract_to(leftover, "v0.01")
     check(speech_commands_corpus(releases=served, progress=False), "v0.01")
     assert not leftover.exists()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from bench.corpora import base, synthetic, synthetic_worker
 from bench.corpora.base import Corpus
 from bench.corpora.synthetic import SyntheticConfig, synthetic_corpus
-from bench.corpora.synthetic_plan import make_clips, other_words
+from bench.processes import ENDED
 from models.errors import CorpusError
 
 SMALL = SyntheticConfig(n_clips=24, workers=2)
@@ -194,16 +194,26 @@ def test_worker_that_fails_says_why(built: Corpus, monkeypatch: pytest.MonkeyPat
     assert "\n" not in str(caught.value)
 
 
-def test_worker_stops_when_nobody_waits(built: Corpus, tmp_path: Path) -> None:
-    words = other_words("sheila")
-    names = tuple(synthetic_worker.by_speaker(make_clips(SMALL, words)))
-    (tmp_path / "speech").mkdir()
-    # Process 1 is not this test, so the worker finds that whoever started it is gone.
-    synthetic_worker.Job("speech", tmp_path, SMALL, words, names, parent=1).save(tmp_path / "job.json")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
-    command = [*synthetic.WORKER_COMMAND, str(tmp_path / "job.json")]
-    subprocess.run(command, check=True, env=environment, timeout=60)
-    assert [path.stem for path in (tmp_path / "speech").iterdir()] == [names[0]]
+def test_workers_end_with_whoever_waits_for_them(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: Callable[..., bool]
+) -> None:
+    pytest.importorskip("espeakng_loader")
+    engines = tmp_path / "engines"
+    engines.mkdir()
+    monkeypatch.setenv("TMPDIR", str(engines))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry or os.getcwd() for entry in sys.path))
+    code = (
+        "from bench.corpora.synthetic import SyntheticConfig, synthetic_corpus\n"
+        "synthetic_corpus(SyntheticConfig(n_clips=4000, workers=2), progress=False)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as parent:
+        while len(list(cache.glob(".synthetic-*/speech/*.npy"))) < 2:
+            assert parent.poll() is None
+        parent.kill()
+        assert gone(parent.pid, within_s=2)
+    assert not list(tmp_path.rglob(".kws-bench-*")), "neither half a file nor an engine"
+    for shard in cache.glob(".synthetic-*/speech/*.npy"):
+        assert np.load(shard).shape[1:] == (base.CLIP_SAMPLES,)
 
 
 def test_two_at_once_build_once(built: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +231,8 @@ def test_two_at_once_build_once(built: Corpus, monkeypatch: pytest.MonkeyPatch) 
     assert first.hash == second.hash
 
 
-def test_interrupt_ends_the_workers(built: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_ends_the_workers(built: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     started: list[subprocess.Popen[bytes]] = []
     start = synthetic._start
 
@@ -234,4 +245,5 @@ def test_interrupt_ends_the_workers(built: Corpus, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(synthetic, "_start", remembered)
     with pytest.raises(KeyboardInterrupt):
         small()
-    assert started[1].returncode == -signal.SIGKILL
+    assert started[1].returncode == ENDED, "it was not killed, so that it could tidy up"
+    assert not list(tmp_path.rglob(".kws-bench-*"))
