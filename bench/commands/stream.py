@@ -53,8 +53,9 @@ def stream(
 ) -> None:
     """Print detections as they come, and draw probability over time.
 
-    RUN is a folder of out/runs, or a file in it. AUDIO is a recording (WAV, Opus, MP3, ...), '-' for raw 16-bit 16 kHz
-    PCM on standard input, or 'test': the clips of RUN's test speakers, joined with background noise.
+    RUN is a folder of out/runs, or a file in it. AUDIO is a recording (WAV, Opus, MP3, ...), '-' for raw
+    16-bit 16 kHz PCM on standard input, or 'test': the clips of RUN's test speakers, joined with background
+    noise.
     """
     from bench.stream.joined_run import stream_test
     from bench.stream.run import StreamConfig, stream_file

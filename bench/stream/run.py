@@ -116,7 +116,7 @@ def stream_file(path: Path, audio: str, config: StreamConfig, out: Path | None, 
 
     Args:
         path: Run folder, or a file in it.
-        audio: WAV or FLAC of any rate and length, or ``-``.
+        audio: A recording of any format, rate and length, or ``-``.
         config: How to listen.
         out: Folder for the figure; None for ``stream/`` in the run folder.
         say: Gets one line for each detection as it comes, and the summary.
