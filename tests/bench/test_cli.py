@@ -298,7 +298,7 @@ def test_data_and_chains_are_checked_once_however_many_repeats(
         return original(config)
 
     monkeypatch.setattr(console, "check", counted)
-    many = ["run", "--chain", "kd", "--chain", "dq+kd", "--repeats", "100000", "--out", tmp_path / "out"]
+    many = ["run", "--chain", "kd", "--chain", "dq+kd", "--repeats", "10000", "--out", tmp_path / "out"]
     result = call(*many, "--keyword", "start", "--keyword", "strat", "--data", tone_folder)
     assert result.exit_code == 2
     assert "no clips of the keyword 'strat'; did you mean: start" in result.stderr
