@@ -15,7 +15,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import nn
 
+from models.errors import ModelError
 from models.graph.axes import BATCH, MEL, TIME, UNIT, Axes, Couplings, axis
+from models.registering import defined_in, shown
 
 # A result is a tensor's axes; a layer with several, such as a GRU, has several.
 Results = tuple[Axes, ...]
@@ -155,9 +157,17 @@ _OPERATIONS: dict[Any, Operation] = {}
 
 
 def operation(*targets: Any) -> Callable[[type[Operation]], type[Operation]]:
-    """Class decorator: these layer types, functions and tensor methods (by name) are that operation."""
+    """Class decorator: these layer types, functions and tensor methods (by name) are that operation.
+
+    Raises:
+        ModelError: One of them is known already; the message says by which file.
+    """
 
     def add(kind: type[Operation]) -> type[Operation]:
+        for target in targets:
+            if target in _OPERATIONS:
+                owner = defined_in(type(_OPERATIONS[target]))
+                raise ModelError(f"{shown(target)} is an operation already, by {owner}; derive a layer of it")
         _OPERATIONS.update(dict.fromkeys(targets, kind()))
         return kind
 

@@ -9,27 +9,10 @@ import pytest
 
 from bench.figures.rows import by_label, converters, groups, tokens
 from bench.records import load_results
+from tests.bench.figures.tables import rows
 
 RESULTS = Path(__file__).parents[3] / "results"
 PUBLISHED = RESULTS / "kws_hw_published.csv"
-
-
-def rows(**columns: list[object]) -> pd.DataFrame:
-    """A small table of one corpus: the base, a student, and its quantized form."""
-    table = {
-        "label": ["B", "KD", "DQ+KD"],
-        "chain": ["", "kd", "dq+kd"],
-        "status": ["ok"] * 3,
-        "data": ["tones"] * 3,
-        "corpus_hash": ["c0ffee00beef"] * 3,
-        "keyword": ["left"] * 3,
-        "model": ["crnn"] * 3,
-        "recipe": ["default"] * 3,
-        "au_fa_fr": [2e-5, 4e-5, 5e-5],
-        "size_kb": [280.0, 36.0, 17.0],
-        "macs": [2_000_000, 300_000, 300_000],
-    }
-    return pd.DataFrame(table | columns)
 
 
 @pytest.mark.parametrize(

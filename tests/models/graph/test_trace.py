@@ -113,3 +113,16 @@ class Fixed(Summing):
 def test_forwards_that_cannot_be_read_say_why(kind: type[KwsModel], says: str) -> None:
     with pytest.raises(ModelError, match=says):
         graph_of(kind(ModelSpec()))
+
+
+def test_what_is_known_is_not_taken_over() -> None:
+    before = ops.operation_of(nn.Linear(1, 1))
+    with pytest.raises(ModelError, match=r"Linear is an operation already, by .*layers\.py"):
+
+        @operation(torch.cumsum, nn.Linear)
+        class Other(Operation):
+            def results(self, call: Call, couplings: Couplings) -> Results:
+                return ()
+
+    assert ops.operation_of(nn.Linear(1, 1)) is before
+    assert ops.operation_of(torch.cumsum) is None
