@@ -160,12 +160,12 @@ def operation(*targets: Any) -> Callable[[type[Operation]], type[Operation]]:
     """Class decorator: these layer types, functions and tensor methods (by name) are that operation.
 
     Raises:
-        ModelError: One of them is known already; the message says by which file.
+        ModelError: One of them is another operation already; the message says by which file.
     """
 
     def add(kind: type[Operation]) -> type[Operation]:
         for target in targets:
-            if target in _OPERATIONS:
+            if target in _OPERATIONS and type(_OPERATIONS[target]) is not kind:
                 owner = defined_in(type(_OPERATIONS[target]))
                 raise ModelError(f"{shown(target)} is an operation already, by {owner}; derive a layer of it")
         _OPERATIONS.update(dict.fromkeys(targets, kind()))
