@@ -1,0 +1,1 @@
+"""The integer model: its operations, their arithmetic in NumPy, its file, and the torch model around it."""

@@ -1,0 +1,346 @@
+"""The ``.kws`` file: an integer model, flat and little-endian; needs NumPy only, reads without pickle.
+
+The layout, byte by byte, is in ``docs/integer-model.md``. Version 2 holds the operations and their weights;
+version 1, a convolution, GRU layers and attention, is read.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import KwsError, ModelError
+from models.integer.model import IntegerModel, Quantized
+from models.integer.ops import (
+    KINDS,
+    Act,
+    Attend,
+    Conv,
+    Gives,
+    Gru,
+    Input,
+    MatrixShape,
+    Op,
+    Program,
+    shapes_of,
+)
+
+MAGIC = b"KWS\x1a"
+VERSION = 2
+# As in models/base.py, which imports torch: what features have, and the keyword or not.
+N_MELS, N_CLASSES = 40, 2
+# magic, version, activation bits, bytes of the file.
+_HEAD = struct.Struct("<4sBBI")
+# Of version 1: C, kernel, stride, H, attention width, layers, M, K, one step of the convolution.
+_SIZES = struct.Struct("<HBBBBHHBBB e")
+_CRC = struct.Struct("<I")
+WIDTHS = range(2, 9)
+# The kind of an operation stands in the lowest bits, above it a bit for each field that is no default.
+_KIND_BITS = 4
+MOST_OPS, MOST_DIGITS = 4096, 9
+# Fields as they are written, those that most operations need first.
+_ALWAYS = {"mels", "channels", "hidden", "order"}
+_FIRST = ("act", "gives", "inputs", "kernel_mel", "kernel_time", "stride_mel", "stride_time")
+
+
+class FileError(KwsError):
+    """A ``.kws`` file that cannot be read: cut, altered, newer, or something else altogether."""
+
+
+@dataclass(frozen=True)
+class ArtifactBytes:
+    """Where the bytes of a file are.
+
+    Attributes:
+        artifact_bytes: All of them.
+        payload_bytes: Packed weights.
+        scale_bytes: Scales and biases.
+        container_bytes: The rest: header, operations, widths and checksum.
+    """
+
+    artifact_bytes: int
+    payload_bytes: int
+    scale_bytes: int
+    container_bytes: int
+
+
+def pack(values: npt.NDArray[np.int8], bits: int) -> bytes:
+    """Signed integers of so many bits, the first in the lowest bits; the last byte is filled with zeros.
+
+    Example:
+        >>> pack(np.array([1, -1, 7], np.int8), 4).hex()
+        'f107'
+    """
+    ones = np.unpackbits(values.astype(np.uint8).reshape(-1, 1), axis=1, bitorder="little")[:, :bits]
+    return np.packbits(ones.flatten(), bitorder="little").tobytes()
+
+
+def unpack(data: bytes, bits: int, count: int) -> npt.NDArray[np.int8]:
+    """The integers that ``pack`` wrote, shape (count,)."""
+    ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[: count * bits]
+    raw = np.packbits(ones.reshape(count, bits), axis=1, bitorder="little")[:, 0].astype(np.int16)
+    return np.where(raw >= 1 << (bits - 1), raw - (1 << bits), raw).astype(np.int8)
+
+
+def number(value: int) -> bytes:
+    """A whole number from 0 up, seven bits a byte, the lowest first; the top bit says that more follow.
+
+    Example:
+        >>> number(5).hex(), number(300).hex()
+        ('05', 'ac02')
+    """
+    found = bytearray()
+    while value >= 128:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def _fields(kind: type[Op]) -> list[tuple[str, Any]]:
+    """The fields of an operation in the order of the file, with their defaults; always written: None."""
+    known = {one.name: None if one.default is MISSING else one.default for one in fields(kind)}
+    names = [name for name in _FIRST if name in known] + [name for name in known if name not in _FIRST]
+    return sorted(((name, known[name]) for name in names), key=lambda pair: pair[0] not in _ALWAYS)
+
+
+def _op_bytes(at: int, op: Op) -> bytes:
+    mask, body, bit = 0, b"", 0
+    for name, default in _fields(type(op)):
+        value = getattr(op, name)
+        if name == "inputs":
+            value, default = [at - one for one in op.inputs], [1] if at else []
+        if name not in _ALWAYS:
+            mask |= (value != default) << bit
+            bit += 1
+        if name in _ALWAYS or value != default:
+            several = value if isinstance(value, (list, tuple)) else None
+            body += b"" if several is None else number(len(several))
+            body += b"".join(number(int(one)) for one in ([value] if several is None else several))
+    return number(KINDS.index(type(op)) | mask << _KIND_BITS) + body
+
+
+def to_bytes(model: IntegerModel) -> bytes:
+    """The file's content.
+
+    Raises:
+        ModelError: The model is too large for it.
+    """
+    tensors = [tensor for own in model.tensors for tensor in own]
+    nibbles = [tensor.bits for tensor in tensors]
+    nibbles += [0] * (len(nibbles) % 2)
+    parts = [
+        number(len(model.program)),
+        *(_op_bytes(at, op) for at, op in enumerate(model.program)),
+        np.array([model.steps[at] for at in sorted(model.steps)], "<f2").tobytes(),
+        bytes(low | high << 4 for low, high in zip(nibbles[::2], nibbles[1::2], strict=True)),
+        *(
+            numbers.astype("<f2").tobytes()
+            for tensor in tensors
+            for numbers in (tensor.scale, tensor.bias)
+            if numbers is not None
+        ),
+        *(pack(tensor.weight, tensor.bits) for tensor in tensors),
+    ]
+    body = b"".join(parts)
+    size = _HEAD.size + len(body) + _CRC.size
+    if len(model.program) > MOST_OPS or size >= 1 << 32:
+        raise ModelError("the model is too large for a .kws file")
+    head = _HEAD.pack(MAGIC, VERSION, model.activations, size)
+    return head + body + _CRC.pack(zlib.crc32(head + body))
+
+
+def load(path: Path) -> IntegerModel:
+    """Reads a file.
+
+    Raises:
+        FileError: There is none, or it is no such file, cut, altered or newer; the message says which.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from None
+    return from_bytes(data, str(path))
+
+
+def from_bytes(data: bytes, name: str = "the file") -> IntegerModel:
+    """The model of a file's content.
+
+    Raises:
+        FileError: See ``load``.
+    """
+    _check(data, name)
+    _, version, activations, _ = _HEAD.unpack_from(data)
+    reader = _Reader(data[: -_CRC.size], _HEAD.size)
+    try:
+        program, step = _program(reader) if version == VERSION else _first_version(reader)
+        shapes = shapes_of(program)
+        if activations not in (8, 16) or shapes[-1].moving:
+            raise ValueError("no decisions")
+    except (ValueError, IndexError, struct.error, ModelError) as error:
+        raise FileError(f"{name}: its header describes no model ({error}); write it anew") from None
+    found = (shapes[0].size, shapes[-1].size)
+    if found != (N_MELS, N_CLASSES):
+        raise FileError(
+            f"{name}: its header says {found[0]} mel bands and {found[1]} classes, and a keyword spotter has "
+            f"{N_MELS} and {N_CLASSES}; write it anew"
+        )
+    try:
+        steps = {
+            at: step if step is not None else reader.halves(1)[0]
+            for at, op in enumerate(program)
+            if op.has_step
+        }
+        if not all(np.isfinite(one) and one > 0 for one in steps.values()):
+            raise ValueError("a step is not above 0")
+        model = IntegerModel(program, activations, steps, _tensors(reader, program))
+        _ = model.layers
+    except (ValueError, IndexError, ModelError) as error:
+        raise FileError(f"{name}: its content does not fit its header ({error}); write it anew") from None
+    return model
+
+
+def _check(data: bytes, name: str) -> None:
+    """Refuses what is no whole, unaltered file of a version that is known."""
+    if data[:4] != MAGIC[: len(data[:4])] or not data:
+        raise FileError(f"{name} is no .kws file: it does not begin as one")
+    if len(data) > 4 and data[4] > VERSION:
+        raise FileError(f"{name} is of version {data[4]} and this toolkit reads up to {VERSION}; update it")
+    if len(data) < _HEAD.size + _CRC.size or len(data) != _HEAD.unpack_from(data)[3]:
+        wanted = _HEAD.unpack_from(data)[3] if len(data) >= _HEAD.size else "more"
+        raise FileError(f"{name} has {len(data)} bytes where its header says {wanted}; copy it again")
+    if zlib.crc32(data[: -_CRC.size]) != _CRC.unpack_from(data, len(data) - _CRC.size)[0]:
+        raise FileError(f"{name} was altered: its checksum does not match; copy it again")
+
+
+class _Reader:
+    """Bytes from the first to the last."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self._data, self._at = data, at
+
+    def take(self, count: int) -> bytes:
+        """The next bytes."""
+        if count > len(self._data) - self._at:
+            raise ValueError("it ends too early")
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+    def number(self) -> int:
+        """What ``number`` wrote."""
+        found = 0
+        for digit in range(MOST_DIGITS):
+            (byte,) = self.take(1)
+            found |= (byte & 127) << 7 * digit
+            if byte < 128:
+                return found
+        raise ValueError("a number of too many digits")
+
+    def halves(self, count: int) -> npt.NDArray[np.float16]:
+        """Half-precision numbers."""
+        return np.frombuffer(self.take(2 * count), "<f2").astype(np.float16)
+
+    @property
+    def left(self) -> int:
+        """Bytes that were not taken."""
+        return len(self._data) - self._at
+
+
+def _program(reader: _Reader) -> tuple[Program, None]:
+    count = reader.number()
+    if not 0 < count <= MOST_OPS:
+        raise ValueError(f"{count} operations")
+    return tuple(_op(reader, at) for at in range(count)), None
+
+
+def _op(reader: _Reader, at: int) -> Op:
+    head = reader.number()
+    kind, mask, bit = KINDS[head & (1 << _KIND_BITS) - 1], head >> _KIND_BITS, 0
+    values: dict[str, Any] = {}
+    for name, default in _fields(kind):
+        given = name in _ALWAYS or mask >> bit & 1
+        bit += name not in _ALWAYS
+        if name == "inputs":
+            found = _several(reader) if given else [1] if at else []
+            values[name] = tuple(at - one for one in found)
+        elif given:
+            several = name == "order"
+            value: Any = tuple(_several(reader)) if several else reader.number()
+            values[name] = value if several or default is None else type(default)(value)
+    if mask >> bit:
+        raise ValueError(f"{kind.__name__} has no such fields")
+    return kind(**values)
+
+
+def _several(reader: _Reader) -> list[int]:
+    count = reader.number()
+    if count > reader.left:
+        raise ValueError("it ends too early")
+    return [reader.number() for _ in range(count)]
+
+
+def _first_version(reader: _Reader) -> tuple[Program, np.float16]:
+    """Convolution, GRU layers, attention over time, classifier."""
+    sizes = _SIZES.unpack(reader.take(_SIZES.size))
+    channels, kernel_mel, kernel_time, stride_mel, stride_time, hidden, attention, layers = sizes[:8]
+    mels, classes, step = sizes[8:]
+    if min(sizes[:-1]) < 1:
+        raise ValueError("a size below 1")
+    kernel = {"kernel_mel": kernel_mel, "kernel_time": kernel_time}
+    conv = Conv(inputs=(0,), channels=channels, stride_mel=stride_mel, stride_time=stride_time, **kernel)
+    grus = [Gru(inputs=(1 + layer,), hidden=hidden) for layer in range(layers)]
+    last = 1 + layers
+    return (
+        Input(mels=mels),
+        conv,
+        *grus,
+        Conv(inputs=(last,), channels=attention, act=Act.TANH),
+        Conv(inputs=(last + 1,), channels=1, gives=Gives.ENERGY),
+        Attend(inputs=(last + 2, last)),
+        Conv(inputs=(last + 3,), channels=classes, gives=Gives.LOGITS),
+    ), np.float16(step)
+
+
+def _shapes(program: Program) -> Iterator[tuple[MatrixShape, ...]]:
+    shapes = shapes_of(program)
+    for op in program:
+        yield op.matrices([shapes[one] for one in op.inputs])
+
+
+def _tensors(reader: _Reader, program: Program) -> tuple[tuple[Quantized, ...], ...]:
+    shapes = list(_shapes(program))
+    count = sum(len(own) for own in shapes)
+    widths = iter([value for byte in reader.take((count + 1) // 2) for value in (byte & 15, byte >> 4)])
+    scales = [
+        [(reader.halves(one.rows), reader.halves(one.rows) if one.biased else None) for one in own]
+        for own in shapes
+    ]
+    found = []
+    for own, numbers in zip(shapes, scales, strict=True):
+        tensors = []
+        for one, (scale, bias) in zip(own, numbers, strict=True):
+            bits, size = next(widths), one.rows * one.columns
+            if bits not in WIDTHS:
+                raise ValueError(f"weights of {bits} bits")
+            data = reader.take((size * bits + 7) // 8)
+            tensors.append(Quantized(bits, unpack(data, bits, size).reshape(one.rows, -1), scale, bias))
+        found.append(tuple(tensors))
+    if reader.left:
+        raise ValueError(f"{reader.left} bytes left over")
+    return tuple(found)
+
+
+def count_bytes(model: IntegerModel) -> ArtifactBytes:
+    """Where the bytes of a model's file are."""
+    whole = len(to_bytes(model))
+    tensors = [tensor for own in model.tensors for tensor in own]
+    payload = sum((tensor.weight.size * tensor.bits + 7) // 8 for tensor in tensors)
+    scales = sum(2 * len(tensor.scale) * (1 + (tensor.bias is not None)) for tensor in tensors)
+    scales += 2 * len(model.steps)
+    return ArtifactBytes(whole, payload, scales, whole - payload - scales)

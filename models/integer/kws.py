@@ -1,0 +1,203 @@
+"""An integer model under the contract of every keyword spotter: torch tensors in and out, integers inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.base import KwsModel, ModelOutput, ModelSpec
+from models.errors import ModelError
+from models.graph.axes import BATCH, CHANNEL, MEL, TIME, UNIT, Axes, Couplings, axis
+from models.graph.ops import Call, Function, Node, Operation, Reach, Results, operation
+from models.integer.model import IntegerModel
+from models.integer.ops import Gather, Gru, Last, Pool, Program, Window
+from models.integer.run import compute, recur
+
+# Clips computed at once: their convolution windows fit in the cache.
+BLOCK_CLIPS = 128
+
+
+class IntegerInput(nn.Module):
+    """Log-mel (B, M, T) to integers (B, 1, M, T)."""
+
+    def __init__(self, integer: IntegerModel) -> None:
+        super().__init__()
+        self.integer = integer
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Rounded, and limited."""
+        return torch.from_numpy(self.integer.quantize_input(log_mel.numpy()[:, None]))
+
+
+class IntegerStep(nn.Module):
+    """One operation of an integer model on integers (B, C, rows, T')."""
+
+    def __init__(self, integer: IntegerModel, at: int) -> None:
+        super().__init__()
+        self.integer, self.at, self.op, self.padded = integer, at, integer.program[at], True
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """A block of clips at a time."""
+        blocks = zip(*(torch.split(one, BLOCK_CLIPS) for one in given), strict=True)
+        made = [self._block(block) for block in blocks]
+        return torch.cat(made) if len(made) > 1 else made[0]
+
+    def _block(self, given: Sequence[Tensor]) -> Tensor:
+        arrays = [one.numpy() for one in given]
+        return torch.from_numpy(compute(self.op, self.integer, self.at, arrays, padded=self.padded))
+
+    def unpadded(self) -> IntegerStep:
+        """The same without frames of zeros before and behind."""
+        bare = IntegerStep(self.integer, self.at)
+        bare.padded = False
+        return bare
+
+
+class IntegerLayer(IntegerStep):
+    """The same with a state: a GRU layer."""
+
+    op: Gru
+
+    def step(self, given: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The next frames (B, C, rows, T') and the state (B, H) before them; None: zeros."""
+        flat = given.flatten(1, 2).numpy()
+        hidden = given.new_zeros(len(flat), self.op.hidden) if state is None else state
+        outputs, last = recur(self.op, self.integer, self.at, flat, hidden.numpy())
+        return torch.from_numpy(outputs[:, :, None]), torch.from_numpy(last)
+
+
+class IntegerLogits(nn.Module):
+    """Integers (B, K, 1, 1) to real numbers (B, K), and energies (B, 1, 1, T') to (B, T')."""
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Times what one unit stands for."""
+        return (values * self.step).float().flatten(1)
+
+
+def _axes(call: Call) -> Axes:
+    batch = call.inputs[0].axes[0]
+    return (batch, *(axis(kind, n) for kind, n in zip((CHANNEL, MEL, TIME), call.sizes[0][1:], strict=True)))
+
+
+@operation(IntegerInput)
+class Heard(Operation):
+    """The quantized input."""
+
+    def results(self, call: Call, couplings: Couplings) -> Results:
+        """See the base class."""
+        return (_axes(call),)
+
+
+@operation(IntegerStep)
+class Stage(Operation):
+    """What an operation of an integer model is to a graph."""
+
+    def results(self, call: Call, couplings: Couplings) -> Results:
+        """See the base class; what no longer moves keeps a place in time, of one frame."""
+        axes = _axes(call)
+        still = not call.target.integer.shapes[call.target.at].moving
+        return ((*axes[:3], axis(UNIT, 1)) if still else axes,)
+
+    def reach(self, call: Call) -> Reach | None:
+        """See the base class."""
+        op, target = call.target.op, call.target
+        if isinstance(op, Gather) and not isinstance(op, Last):
+            return None
+        if not isinstance(op, Window):
+            return Reach()
+        form = target.integer.formats[op.inputs[0]]
+        largest = isinstance(op, Pool) and op.largest
+        fill = -(2 ** (form.bits - 1)) if largest else form.zero
+        return Reach(op.span_time, op.stride_time, op.before, op.after, fill)
+
+    def window(self, node: Node) -> Function:
+        """See the base class."""
+        bare: Function = node.target.unpadded()
+        return bare
+
+
+@operation(IntegerLayer)
+class Recurrent(Stage):
+    """A GRU layer."""
+
+    remembers: ClassVar[bool] = True
+
+    def step(self, node: Node) -> Function:
+        """See the base class."""
+        run: Function = node.target.step
+        return run
+
+
+@operation(IntegerLogits)
+class Said(Operation):
+    """Real numbers at the end."""
+
+    def results(self, call: Call, couplings: Couplings) -> Results:
+        """See the base class."""
+        axes = call.inputs[0].axes
+        moving = TIME in axes[3].kinds
+        return ((axes[0], axis(TIME if moving else UNIT, call.sizes[0][1])),)
+
+
+@dataclass(frozen=True)
+class IntegerSpec(ModelSpec):
+    """What an integer model is made of.
+
+    Attributes:
+        program: Its operations.
+        activations: Bits of what they hand to each other.
+    """
+
+    program: Program
+    activations: int
+
+    @property
+    def n_mels(self) -> int:
+        """Mel bands M."""
+        return self.program[0].mels  # type: ignore[attr-defined, no-any-return]
+
+
+class IntegerKws(KwsModel):
+    """Runs an integer model. Its scales are constants, so a clip's result never depends on the others.
+
+    Attributes:
+        integer: The model; its weights are no torch parameters.
+    """
+
+    def __init__(self, integer: IntegerModel) -> None:
+        super().__init__(IntegerSpec(integer.program, integer.activations))
+        self.integer = integer
+        self.heard = IntegerInput(integer)
+        self.steps = nn.ModuleList(
+            (IntegerLayer if isinstance(op, Gru) else IntegerStep)(integer, at)
+            for at, op in enumerate(integer.program)
+            if at
+        )
+        self.logits = IntegerLogits(integer.formats[-1].step)
+        energies = integer.energies
+        self.energies = None if energies is None else IntegerLogits(integer.formats[energies].step)
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        """See the base class.
+
+        Raises:
+            ModelError: The clips are shorter than a window.
+        """
+        if log_mel.shape[-1] < self.integer.least_frames:
+            raise ModelError(
+                f"clips of {log_mel.shape[-1]} frames; the model needs {self.integer.least_frames}"
+            )
+        values = [self.heard(log_mel)]
+        for op, step in zip(self.integer.program[1:], self.steps, strict=True):
+            values.append(step(*(values[one] for one in op.inputs)))
+        energies = self.integer.energies
+        attended = None if self.energies is None or energies is None else self.energies(values[energies])
+        return ModelOutput(self.logits(values[-1]), attended)
