@@ -19,11 +19,11 @@ from ptflops import get_model_complexity_info
 from torch import Tensor, nn
 
 from bench.features import CLIP_FRAMES
-from bench.ship.kws_file import ArtifactBytes, count_bytes
+from models.integer.file import ArtifactBytes, count_bytes
 from bench.threads import threads as limit_threads
 from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel, count_params, example_input
 from models.errors import ModelError
-from models.integer_kws import IntegerKws
+from models.integer.kws import IntegerKws
 
 BYTES_PER_KB = 1024
 # The study's input: 2 seconds.

@@ -18,7 +18,7 @@ from bench.score import EVAL_BATCH, keyword_probability, predict
 from bench.statistics.intervals import intervals
 from bench.train import Clips
 from models.base import KwsModel
-from models.integer_kws import IntegerKws
+from models.integer.kws import IntegerKws
 
 HELD_OUT = ("validation", "test")
 

@@ -20,12 +20,12 @@ from bench.files import file_name, write_atomically, write_text_atomically
 from bench.reading import AGAIN, read_object, read_tensors, reading
 from bench.run_scores import SCORES_FILE
 from bench.score import predict
-from bench.ship import kws_file
+from models.integer import file as kws_file
 from bench.training import Epoch, load_state, save_atomically
 from compressors.chain import Chain, parse
 from models.base import N_CLASSES, N_MELS, KwsModel, ModelSpec, example_input, spec_values
 from models.budget import refuse_larger
-from models.integer_kws import IntegerKws
+from models.integer.kws import IntegerKws
 from models.registry import build, family
 
 KWS_FILE = "model.kws"
@@ -87,7 +87,7 @@ class RunFolder:
         """
         save_atomically(model.state_dict(), self.weights_file)
         if isinstance(shipped, IntegerKws):
-            kws_file.save(shipped.integer, self.path / KWS_FILE)
+            write_atomically(self.path / KWS_FILE, kws_file.to_bytes(shipped.integer))
         elif shipped is not model:
             save_atomically(shipped.state_dict(), self.path / "shipped.pt")
 

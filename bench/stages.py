@@ -28,7 +28,7 @@ from bench.ui import Ui
 from compressors.chain import Chain
 from models.base import KwsModel
 from models.errors import ResultsError
-from models.integer_kws import IntegerKws
+from models.integer.kws import IntegerKws
 from models.registry import build, family
 
 CALIBRATION_CLIPS = 512

@@ -20,8 +20,8 @@ _OWN = (
     "compressors.distill",
     "compressors.low_rank",
     "compressors.structured_prune",
-    "compressors.dynamic_quant",
-    "compressors.quantized",
+    "compressors.quantization.dynamic_quant",
+    "compressors.quantization.quantized",
 )
 
 

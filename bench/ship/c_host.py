@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from bench.files import write_text_atomically
 from bench.ship.c_export import write_c
-from bench.ship.kws_file import load
+from models.integer.file import load
 from models.errors import KwsError
-from models.fixed_point import Int
+from models.integer.fixed_point import Int
 from models.integer import IntegerModel, IntegerSpec
 
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from bench.files import write_atomically
 from bench.open_run import folder_at, open_run
 from bench.reading import is_text
 from bench.runs import KWS_FILE, RunFolder
-from bench.ship import kws_file
+from models.integer import file as kws_file
 from compressors.chain import parse
-from compressors.dynamic_quant import DynamicQuant
+from compressors.quantization.dynamic_quant import DynamicQuant
 from models.base import KwsModel
 from models.errors import ChainError, ResultsError
 from models.integer import IntegerModel
@@ -87,7 +88,7 @@ def export_run(path: Path, form: str, out: Path | None) -> list[Path]:
 
 
 def _write_kws(model: IntegerModel, folder: Path, name: str) -> list[Path]:
-    kws_file.save(model, folder / KWS_FILE)
+    write_atomically(folder / KWS_FILE, kws_file.to_bytes(model))
     return [folder / KWS_FILE]
 
 

@@ -14,7 +14,7 @@ from bench.features import HOP_SAMPLES, log_mel, to_float
 from bench.ship.mcu_build import Cpu, build_image
 from bench.ship.mcu_machine import SCRATCH, Image, Machine
 from models.errors import KwsError
-from models.fixed_point import Int
+from models.integer.fixed_point import Int
 from models.integer import IntegerModel, IntegerSpec
 
 Float32 = npt.NDArray[np.float32]

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from compressors.quantize import integer_spec
+from compressors.quantization.quantize import integer_spec
 from models.crnn import Crnn
 from models.integer import GATES, IntegerModel, IntegerSpec
-from models.integer_kws import float_spec
+from models.integer.kws import float_spec
 
 Array = npt.NDArray[Any]
 # Whole clips, or one window of a stream and its state.

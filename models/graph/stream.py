@@ -56,9 +56,9 @@ def flows_of(graph: Graph) -> dict[Node, Flow]:
     Raises:
         ModelError: Two that meet come at different rates, or what streams would not be one decision a time.
     """
-    needed = _needed(graph)
+    live = live_nodes(graph)
     flows: dict[Node, Flow] = {}
-    for node in needed:
+    for node in live:
         flows[node] = _flow(node, [flows[each] for each in node.inputs])
     if flows[graph.logits].mode is not Mode.WHOLE:
         raise ModelError("logits of each frame cannot be streamed; take the last one, or the mean over time")
@@ -70,7 +70,7 @@ def delay_frames(graph: Graph) -> int:
     return flows_of(graph)[graph.logits].delay
 
 
-def _needed(graph: Graph) -> list[Node]:
+def live_nodes(graph: Graph) -> list[Node]:
     """All that the logits come from, in order."""
     needed = {graph.logits}
     for node in reversed(graph.nodes):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.errors import ModelError
-from models.graph.axes import BATCH, CHANNEL, MEL, TIME, UNIT, Axes, Couplings, axis
+from models.graph.axes import CHANNEL, MEL, TIME, UNIT, Axes, Couplings, axis
 from models.graph.ops import Call, Function, Node, Operation, Reach, Results, operation
 from models.integer.model import IntegerModel
 from models.integer.ops import Gather, Gru, Last, Pool, Program, Window

@@ -33,7 +33,7 @@ from bench.records import RunRecord
 from bench.run_scores import read_scores
 from bench.runs import RunFolder
 from bench.score import predict
-from bench.ship.kws_file import _HEAD
+from models.integer.file import _HEAD
 from bench.stages import Data, _train
 from bench.stream.operation import Track, sweep
 from bench.stream.run import StreamConfig, keep_threshold, threshold_of

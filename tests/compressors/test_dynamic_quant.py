@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from compressors.chain import Chain, parse
-from compressors.dynamic_quant import DynamicQuant
+from compressors.quantization.dynamic_quant import DynamicQuant
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ChainError

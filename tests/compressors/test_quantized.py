@@ -4,15 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from compressors.chain import parse
-from compressors.fake_quant import QuantCrnn, fake_rows
-from compressors.quantize import best_step
-from compressors.quantized import QuantAware, StaticQuant, width_of
-from compressors.weight_only import RoundedWeights
+from compressors.quantization.fake_quant import QuantCrnn, fake_rows
+from compressors.quantization.quantize import best_step
+from compressors.quantization.quantized import QuantAware, StaticQuant, width_of
+from compressors.quantization.weight_only import RoundedWeights
 from examples.model_gru import GruSpec
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ChainError
-from models.integer_kws import IntegerKws
+from models.integer.kws import IntegerKws
 from models.registry import build
 
 STUDENT = CrnnSpec(channels=2, hidden=10)
@@ -173,7 +173,7 @@ def test_a_layer_that_cannot_be_rounded_is_named(monkeypatch: pytest.MonkeyPatch
         def forward(self, log_mel: Tensor) -> ModelOutput:
             return ModelOutput(self.out(self.norm(log_mel.mean(-1))), None)
 
-    monkeypatch.setattr("compressors.quantized.build", lambda spec: Odd())
+    monkeypatch.setattr("compressors.quantization.quantized.build", lambda spec: Odd())
     with pytest.raises(ChainError, match="its layers LayerNorm would stay in float; fallback=true"):
         StaticQuant().check(ModelSpec(), ModelSpec())
     StaticQuant(fallback=True).check(ModelSpec(), ModelSpec())

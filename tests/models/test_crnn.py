@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from compressors.dynamic_quant import DynamicQuant
+from compressors.quantization.dynamic_quant import DynamicQuant
 from compressors.structured_prune import StructuredPrune
 from models.base import KwsModel, ModelOutput, count_params
 from models.crnn import Crnn, CrnnSpec

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from models.errors import ModelError
-from models.fixed_point import multiplier_of, power, requantize, rounded_shift, saturate, sigmoid, tanh
+from models.integer.fixed_point import (
+    multiplier_of,
+    power,
+    requantize,
+    rounded_shift,
+    saturate,
+    sigmoid,
+    tanh,
+)
 
 EVERY = np.arange(-32768, 32768)
 

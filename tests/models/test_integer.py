@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from compressors.quantize import integer_spec, quantize
+from compressors.quantization.quantize import integer_spec, quantize
 from models.crnn import CrnnSpec
 from models.errors import ModelError
 from models.integer import IntegerModel, Quantized
-from models.integer_kws import IntegerKws
+from models.integer.kws import IntegerKws
 from models.registry import build
 
 TINY = CrnnSpec(channels=2, kernel=(7, 20), stride=(3, 8), hidden=4, attention=3, layers=2)

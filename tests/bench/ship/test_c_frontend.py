@@ -10,7 +10,7 @@ import torch
 from bench.features import LOG_FLOOR, log_mel, to_float
 from bench.ship.c_host import HostModel, compile_host, find_compiler
 from bench.stream.spotter import flush_mel, init_mel, stream_mel
-from compressors.quantize import integer_spec, quantize
+from compressors.quantization.quantize import integer_spec, quantize
 from models.crnn import CrnnSpec
 from models.registry import build
 

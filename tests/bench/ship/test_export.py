@@ -9,9 +9,9 @@ import torch
 from click.testing import CliRunner, Result
 
 from bench.cli import main
-from bench.ship import kws_file
+from models.integer import file as kws_file
 from bench.ship.c_host import compile_host, find_compiler
-from compressors.quantize import integer_spec, quantize
+from compressors.quantization.quantize import integer_spec, quantize
 from models.crnn import CrnnSpec
 from models.integer import IntegerModel
 from models.registry import build

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.ship import kws_file
-from bench.ship.kws_file import FileError, count_bytes, from_bytes, pack, to_bytes, unpack
-from compressors.quantize import integer_spec, quantize
+from models.integer import file as kws_file
+from models.integer.file import FileError, count_bytes, from_bytes, pack, to_bytes, unpack
+from compressors.quantization.quantize import integer_spec, quantize
 from models.base import N_CLASSES, N_MELS
 from models.crnn import CrnnSpec
 from models.errors import KwsError, ModelError
@@ -171,9 +171,9 @@ def test_a_model_too_large_for_the_header_leaves_no_file(tmp_path: Path) -> None
 def test_reading_needs_no_torch(tmp_path: Path) -> None:
     kws_file.save(integer(), tmp_path / "model.kws")
     code = (
-        "import sys, numpy as np; from pathlib import Path; from bench.ship.kws_file import load; "
+        "import sys, numpy as np; from pathlib import Path; from models.integer.file import load; "
         f"print(load(Path({str(tmp_path / 'model.kws')!r})).clip(np.zeros((1, 40, 101)))[0].shape); "
-        "assert 'torch' not in sys.modules and 'pickle' not in vars(sys.modules['bench.ship.kws_file'])"
+        "assert 'torch' not in sys.modules and 'pickle' not in vars(sys.modules['models.integer.file'])"
     )
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)

@@ -12,7 +12,7 @@ from bench.config import Recipe, RunConfig
 from bench.corpora.base import CLIP_SAMPLES
 from bench.features import log_mel
 from bench.pipeline import run_chain
-from bench.ship import kws_file
+from models.integer import file as kws_file
 from bench.ship.parity import INTEGER, Parity, parity, write_parity
 from models.integer import IntegerModel
 

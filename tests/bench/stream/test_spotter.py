@@ -11,7 +11,7 @@ from bench.audio import read_clip
 from bench.features import log_mel
 from bench.stream.detection import Frame
 from bench.stream.spotter import StreamingSpotter, finish, flush_mel, init_mel, init_spotter, spot, stream_mel
-from compressors.dynamic_quant import DynamicQuant
+from compressors.quantization.dynamic_quant import DynamicQuant
 from compressors.structured_prune import StructuredPrune
 from models.base import KwsModel
 from models.crnn import CrnnSpec

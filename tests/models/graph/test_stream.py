@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.dynamic_quant import DynamicQuant
-from compressors.weight_only import RoundedWeights
+from compressors.quantization.dynamic_quant import DynamicQuant
+from compressors.quantization.weight_only import RoundedWeights
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.errors import ModelError
 from models.graph.axes import TIME

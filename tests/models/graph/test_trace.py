@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from compressors.chain import Chain
 from compressors.distill import DarkKD
-from compressors.dynamic_quant import DynamicQuant
+from compressors.quantization.dynamic_quant import DynamicQuant
 from compressors.structured_prune import StructuredPrune
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import CrnnSpec

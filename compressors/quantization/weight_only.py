@@ -13,19 +13,16 @@ from models.errors import ChainError
 ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.GRU)
 
 
-def refuse_layers(token: str, model: KwsModel, fallback: bool) -> None:
+def refuse_layers(token: str, model: KwsModel, reason: str, fallback: bool) -> None:
     """Refuses a model that would stay in float, in part or as a whole, unless that is asked for.
 
     Raises:
-        ChainError: Names the layers.
+        ChainError: Why it has no integer form, and what would round its weights alone.
     """
-    layers = [module for module in model.modules() if list(module.parameters(recurse=False))]
-    kinds = sorted({type(module).__name__ for module in layers if not isinstance(module, ROUNDED)})
-    if fallback and len(kinds) < len({type(module).__name__ for module in layers}):
+    if fallback and any(isinstance(module, ROUNDED) for module in model.modules()):
         return
-    what = f"its layers {', '.join(kinds)} would stay" if kinds else "its activations would stay"
     hint = "no layer is left to round" if fallback else "fallback=true rounds its weights alone"
-    raise ChainError(f"{token}: {type(model).__name__} has no integer form, {what} in float; {hint}")
+    raise ChainError(f"{token}: {type(model).__name__} has no integer form: {reason}; {hint}")
 
 
 class RoundedWeights(KwsModel):

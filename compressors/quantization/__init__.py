@@ -1,0 +1,1 @@
+"""Quantization: dynamic, static, and with training."""
