@@ -31,7 +31,7 @@ class _Slid:
         spatial = axes[2:]
         times = [at for at, own in enumerate(spatial) if TIME in own.kinds]
         ones = [at for at, own in enumerate(spatial) if own.kinds == (ONE,)]
-        self.time = times[0] if times else (ones or [None])[-1]
+        self.time = times[0] if times else ones[-1] if ones else None
         mels = [at for at in range(len(spatial)) if at != self.time]
         if len(mels) > 1 or (times and TIME in (*axes[0].kinds, *axes[1].kinds)):
             raise ModelError(f"{node.path}: a window over {len(spatial)} axes that are not time")

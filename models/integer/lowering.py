@@ -140,9 +140,9 @@ class Lowering:
         """
         found = self.found[node]
         if isinstance(found, Padded):
-            sides = dict(zip(("above", "below"), found.rows, strict=True))
-            times = dict(zip(("before", "after"), found.frames, strict=True))
-            found = self.make(Pool(inputs=(found.value,), **sides, **times), node.name)
+            (above, below), (before, after) = found.rows, found.frames
+            around = Pool(inputs=(found.value,), above=above, below=below, before=before, after=after)
+            found = self.make(around, node.name)
         if not isinstance(found, int):
             raise ModelError(f"{node.path or node.name}: what is made of it here has no integer form")
         return found

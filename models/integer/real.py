@@ -5,8 +5,9 @@ Values are tensors (B, C, rows, T'); what is one for all of time has a single fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import singledispatch
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ from models.integer.ops import (
     shapes_of,
 )
 
-_CURVES = {
+_CURVES: dict[Act, Callable[[Tensor], Tensor]] = {
     Act.RELU: functional.relu,
     Act.RELU6: functional.relu6,
     Act.TANH: torch.tanh,
@@ -78,6 +79,24 @@ class Exact:
         return values
 
 
+class Around(NamedTuple):
+    """What an operation needs besides its inputs.
+
+    Attributes:
+        at: Its place in the program.
+        reads: The shapes that it reads.
+        gives: The shape of its result.
+        own: Its matrices.
+        how: What is rounded inside it.
+    """
+
+    at: int
+    reads: Sequence[Shape]
+    gives: Shape
+    own: Matrices
+    how: Exact
+
+
 def run(
     program: Program, matrices: Sequence[Matrices], log_mel: Tensor, how: Exact | None = None
 ) -> tuple[Tensor, Tensor | None]:
@@ -102,11 +121,11 @@ def run(
         given = [values[one] for one in op.inputs]
         if isinstance(op, Attend):
             energies = given[0].flatten(1)
-        own = [
+        own = tuple(
             (rounding.weight(at, number, weight), bias) for number, (weight, bias) in enumerate(matrices[at])
-        ]
-        made = compute(op, at, [shapes[one] for one in op.inputs], shapes[at], given, own, rounding)
-        values[at] = rounding.result(at, made)
+        )
+        around = Around(at, [shapes[one] for one in op.inputs], shapes[at], own, rounding)
+        values[at] = rounding.result(at, compute(op, given, around))
         for one in set(op.inputs):
             if last_use[one] == at:
                 del values[one]
@@ -114,25 +133,13 @@ def run(
 
 
 @singledispatch
-def compute(
-    op: Op,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
+def compute(op: Op, given: Sequence[Tensor], around: Around) -> Tensor:
     """One operation over all frames.
 
     Args:
         op: Which.
-        at: Its place in the program.
-        reads: The shapes that it reads.
-        gives: The shape of its result.
         given: What it reads.
-        own: Its matrices.
-        how: What is rounded inside it.
+        around: What it needs besides.
     """
     raise NotImplementedError(type(op).__name__)
 
@@ -151,34 +158,18 @@ def _finish(op: Op, values: Tensor) -> Tensor:
 
 
 @compute.register
-def _(
-    op: Conv,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
-    ((weight, bias),) = own
+def _(op: Conv, given: Sequence[Tensor], around: Around) -> Tensor:
+    ((weight, bias),) = around.own
     kernel = weight.reshape(op.channels, -1, op.kernel_mel, op.kernel_time)
-    x = _window(op, reads[0], given[0])
+    x = _window(op, around.reads[0], given[0])
     strides, dilations = (op.stride_mel, op.stride_time), (op.dilation_mel, op.dilation_time)
-    groups = op.parts(reads[0])
+    groups = op.parts(around.reads[0])
     return _finish(op, functional.conv2d(x, kernel, bias, strides, 0, dilations, groups))
 
 
 @compute.register
-def _(
-    op: Pool,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
-    x = _window(op, reads[0], given[0], float("-inf") if op.largest else 0.0)
+def _(op: Pool, given: Sequence[Tensor], around: Around) -> Tensor:
+    x = _window(op, around.reads[0], given[0], float("-inf") if op.largest else 0.0)
     kernel, strides = (op.kernel_mel, op.kernel_time), (op.stride_mel, op.stride_time)
     if op.largest:
         dilations = (op.dilation_mel, op.dilation_time)
@@ -187,17 +178,10 @@ def _(
 
 
 @compute.register
-def _(
-    op: Gru,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
+def _(op: Gru, given: Sequence[Tensor], around: Around) -> Tensor:
     frames = given[0].flatten(1, 2).transpose(1, 2)
-    outputs = gru(frames, own, how, at)[0] if not how.exact else _fused(frames, own)
+    exact = around.how.exact
+    outputs = _fused(frames, around.own) if exact else gru(frames, around.own, around.how, around.at)[0]
     return outputs.transpose(1, 2)[:, :, None]
 
 
@@ -256,98 +240,43 @@ def _spread(size: Shape, x: Tensor, gives: Shape) -> Tensor:
 
 
 @compute.register
-def _(
-    op: Add,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
+def _(op: Add, given: Sequence[Tensor], around: Around) -> Tensor:
+    gives = around.gives
     total = given[0].new_zeros(len(given[0]), gives.channels, gives.rows, given[0].shape[-1])
-    for i, (size, x) in enumerate(zip(reads, given, strict=True)):
+    for i, (size, x) in enumerate(zip(around.reads, given, strict=True)):
         total = total + _spread(size, x, gives) * (-1 if op.minus >> i & 1 else 1)
     return _finish(op, total)
 
 
 @compute.register
-def _(
-    op: Mul,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
-    left, right = (_spread(size, x, gives) for size, x in zip(reads, given, strict=True))
+def _(op: Mul, given: Sequence[Tensor], around: Around) -> Tensor:
+    left, right = (_spread(size, x, around.gives) for size, x in zip(around.reads, given, strict=True))
     return _finish(op, left * right)
 
 
 @compute.register
-def _(
-    op: Concat,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
+def _(op: Concat, given: Sequence[Tensor], around: Around) -> Tensor:
     joined = torch.cat([x.flatten(1, 2) for x in given], 1)
-    return _finish(op, joined.reshape(len(joined), gives.channels, gives.rows, -1))
+    return _finish(op, joined.reshape(len(joined), around.gives.channels, around.gives.rows, -1))
 
 
 @compute.register
-def _(
-    op: Pick,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
+def _(op: Pick, given: Sequence[Tensor], around: Around) -> Tensor:
     flat = given[0].flatten(1, 2)
-    return flat[:, list(op.order)].reshape(len(flat), gives.channels, gives.rows, -1)
+    return flat[:, list(op.order)].reshape(len(flat), around.gives.channels, around.gives.rows, -1)
 
 
 @compute.register
-def _(
-    op: Last,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
+def _(op: Last, given: Sequence[Tensor], around: Around) -> Tensor:
     return given[0][..., -1:]
 
 
 @compute.register
-def _(
-    op: MeanTime,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
+def _(op: MeanTime, given: Sequence[Tensor], around: Around) -> Tensor:
     return given[0].mean(-1, keepdim=True)
 
 
 @compute.register
-def _(
-    op: Attend,
-    at: int,
-    reads: Sequence[Shape],
-    gives: Shape,
-    given: Sequence[Tensor],
-    own: Matrices,
-    how: Exact,
-) -> Tensor:
+def _(op: Attend, given: Sequence[Tensor], around: Around) -> Tensor:
     shares = torch.softmax(given[0], -1)
     return (shares * given[1]).sum(-1, keepdim=True)

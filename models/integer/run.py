@@ -128,6 +128,7 @@ def _(op: Conv, model: IntegerModel, at: int, given: Sequence[Int], *, padded: b
     (layer,) = model.layers[at]
     seen, groups = windows(op, model, at, given[0], padded), op.parts(model.shapes[op.inputs[0]])
     batch, channels, rows, frames = seen.shape[:4]
+    total: Int
     each, outs = channels // groups, op.channels // groups
     if each == 1:
         # A tap at a time: no copies of all windows.
@@ -232,8 +233,9 @@ def _(op: Concat, model: IntegerModel, at: int, given: Sequence[Int], *, padded:
 @compute.register
 def _(op: Pick, model: IntegerModel, at: int, given: Sequence[Int], *, padded: bool = True) -> Int:
     (x,), shape = given, model.shapes[at]
-    flat = x.reshape(len(x), -1, x.shape[-1])
-    return flat[:, list(op.order)].reshape(len(x), shape.channels, shape.rows, x.shape[-1])
+    flat: Int = x.reshape(len(x), -1, x.shape[-1])
+    picked: Int = flat[:, list(op.order)].reshape(len(x), shape.channels, shape.rows, x.shape[-1])
+    return picked
 
 
 @compute.register
