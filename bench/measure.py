@@ -8,8 +8,6 @@ import resource
 import statistics
 import sys
 import time
-import warnings
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +17,9 @@ from ptflops import get_model_complexity_info
 from torch import Tensor, nn
 
 from bench.features import CLIP_FRAMES
-from models.integer.file import ArtifactBytes, count_bytes
 from bench.threads import threads as limit_threads
 from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel, count_params, example_input
 from models.errors import ModelError
-from models.integer.kws import IntegerKws
 
 BYTES_PER_KB = 1024
 # The study's input: 2 seconds.
@@ -99,45 +95,6 @@ def _count_own(module: Any, inputs: tuple[Tensor, ...], _outputs: object) -> Non
     """The hook by which ptflops counts a recurrent layer that it does not know; inputs (B, T, I)."""
     batch, frames = inputs[0].shape[:2]
     module.__flops__ += batch * frames * module.macs_per_frame
-
-
-def size_kb(model: nn.Module) -> float:
-    """Size of what ships, container included, in KB of 1024 bytes; see ``artifact``."""
-    return artifact(model).artifact_bytes / BYTES_PER_KB
-
-
-def artifact(model: nn.Module) -> ArtifactBytes:
-    """Where the bytes are: of the ``.kws`` file of an integer model, of the saved state_dict of any other.
-
-    In a state_dict matrices are payload, and vectors and single numbers scales and biases; scales that
-    torch writes into the pickle count as container.
-    """
-    if isinstance(model, IntegerKws):
-        return count_bytes(model.integer)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # Saving a quantized tensor touches torch's deprecated typed storage.
-        warnings.filterwarnings("ignore", message="TypedStorage is deprecated", category=UserWarning)
-        torch.save(model.state_dict(), buffer)
-        stored = {
-            (tensor.data_ptr(), tensor.shape): tensor
-            for tensor in _tensors(list(model.state_dict().values()))
-        }
-    whole = buffer.getbuffer().nbytes
-    payload = sum(tensor.nbytes for tensor in stored.values() if tensor.dim() > 1)
-    scales = sum(tensor.nbytes for tensor in stored.values() if tensor.dim() < 2)
-    return ArtifactBytes(whole, payload, scales, whole - payload - scales)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """All tensors inside what a state_dict holds; torch packs quantized ones into objects of its own."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, torch.ScriptObject):
-        yield from _tensors(value.__getstate__())
 
 
 def latency_ms(model: nn.Module, *, threads: int = 1, runs: int = 30) -> float:

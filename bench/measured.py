@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from bench.measure import artifact, cost, latency_ms, size_kb
+from bench.measure import BYTES_PER_KB, cost, latency_ms
 from bench.metrics import Floats, quality
 from bench.records import RunRecord
 from bench.runs import RunFolder
@@ -18,20 +18,18 @@ from bench.score import EVAL_BATCH, keyword_probability, predict
 from bench.statistics.intervals import intervals
 from bench.train import Clips
 from models.base import KwsModel
-from models.integer.kws import IntegerKws
+from models.shipped import Shipped
 
 HELD_OUT = ("validation", "test")
 
 
-def cost_columns(model: KwsModel, shipped: nn.Module) -> dict[str, Any]:
+def cost_columns(model: KwsModel, made: nn.Module, form: Shipped) -> dict[str, Any]:
     """Counted on the float model, weighed on the form that ships."""
-    # The reference of integer arithmetic is made to be read: its time says nothing of a device's.
-    timed = not isinstance(shipped, IntegerKws)
     return {
         **asdict(cost(model)),
-        **asdict(artifact(shipped)),
-        "size_kb": size_kb(shipped),
-        "latency_ms": latency_ms(shipped, threads=1) if timed else float("nan"),
+        **asdict(form.sizes),
+        "size_kb": form.sizes.artifact_bytes / BYTES_PER_KB,
+        "latency_ms": latency_ms(made, threads=1) if form.timed else float("nan"),
         "latency_threads": 1,
     }
 

@@ -20,15 +20,14 @@ from bench.files import file_name, write_atomically, write_text_atomically
 from bench.reading import AGAIN, read_object, read_tensors, reading
 from bench.run_scores import SCORES_FILE
 from bench.score import predict
-from models.integer import file as kws_file
 from bench.training import Epoch, load_state, save_atomically
 from compressors.chain import Chain, parse
 from models.base import N_CLASSES, N_MELS, KwsModel, ModelSpec, example_input, spec_values
 from models.budget import refuse_larger
+from models.integer import file as kws_file
 from models.integer.kws import IntegerKws
 from models.registry import build, family
-
-KWS_FILE = "model.kws"
+from models.shipped import FORMS, Shipped
 
 
 @dataclass(frozen=True)
@@ -78,18 +77,16 @@ class RunFolder:
         table = pd.DataFrame([asdict(epoch) for epoch in history])
         write_text_atomically(self.path / "history.csv", table.to_csv(index=False))
 
-    def save_model(self, model: KwsModel, shipped: nn.Module) -> None:
-        """Writes the float weights, and beside them those of the form that ships where that is another.
+    def save_model(self, model: KwsModel, form: Shipped) -> None:
+        """Writes the float weights, and beside them the file of the form that ships where that is another.
 
-        An integer model is kept as its file, and read back from it. A converted state_dict holds objects
+        A model whose file holds all of it is read back from there. A converted state_dict holds objects
         that torch only reads by running code from the file, so it is kept for its bytes, and the model is
         made again from the float weights.
         """
         save_atomically(model.state_dict(), self.weights_file)
-        if isinstance(shipped, IntegerKws):
-            write_atomically(self.path / KWS_FILE, kws_file.to_bytes(shipped.integer))
-        elif shipped is not model:
-            save_atomically(shipped.state_dict(), self.path / "shipped.pt")
+        if form.file:
+            write_atomically(self.path / form.file, form.content())
 
     def save_scores(self, scores: Mapping[str, npt.NDArray[Any]]) -> None:
         """Writes keyword probability, label and speaker of every clip, by split, in the corpus's order."""
@@ -112,8 +109,11 @@ class RunFolder:
         Raises:
             KwsError: The folder holds no complete run, or its files are damaged.
         """
-        if (self.path / KWS_FILE).exists():
-            return load_integer(self.path / KWS_FILE)
+        for name, read in FORMS.items():
+            if (self.path / name).exists():
+                whole = read(self.path / name)
+                _check_form(whole, self.path / name)
+                return whole.eval()
         model, chain = self.load_float_model()
         with reading(self.weights_file):
             shipped = chain.convert(model).eval()
@@ -147,9 +147,13 @@ def load_integer(path: Path) -> IntegerKws:
         KwsError: It cannot be read, or is no model of a clip.
     """
     model = IntegerKws(kws_file.load(path))
+    _check_form(model, path)
+    return model.eval()
+
+
+def _check_form(model: KwsModel, path: Path) -> None:
     with reading(path):
         refuse_strange(model)
-    return model.eval()
 
 
 def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:

@@ -28,8 +28,8 @@ from bench.ui import Ui
 from compressors.chain import Chain
 from models.base import KwsModel
 from models.errors import ResultsError
-from models.integer.kws import IntegerKws
 from models.registry import build, family
+from models.shipped import shipped
 
 CALIBRATION_CLIPS = 512
 
@@ -107,15 +107,15 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
     except DivergedError as error:
         record = replace(record, status="diverged", reason=str(error))
     else:
-        shipped = stage.chain.convert(model)
+        made = stage.chain.convert(model)
+        form = shipped(made, converted=stage.chain.converts)
         model = model.float_form()
-        alone = stage.chain.converts and not isinstance(shipped, IntegerKws)
-        scored = quality_columns(stage.run, shipped, data.clips, data.speakers, alone=alone)
-        record = replace(record, **effort, **cost_columns(model, shipped), **scored)
+        scored = quality_columns(stage.run, made, data.clips, data.speakers, alone=form.alone)
+        record = replace(record, **effort, **cost_columns(model, made, form), **scored)
         record = replace(record, **ratio_columns(record, load_record(base.path) or record))
         record = replace(record, peak_memory_mb=peak_memory_mb())
         stage.run.save_config(config.model, stage.chain, model.spec, asdict(config))
-        stage.run.save_model(model, shipped)
+        stage.run.save_model(model, form)
     save_record(stage.run.path, record)
     return record
 

@@ -9,13 +9,14 @@ from typing import Literal
 from bench.files import write_atomically
 from bench.open_run import folder_at, open_run
 from bench.reading import is_text
-from bench.runs import KWS_FILE, RunFolder
-from models.integer import file as kws_file
+from bench.runs import RunFolder
 from compressors.chain import parse
 from compressors.quantization.dynamic_quant import DynamicQuant
 from models.base import KwsModel
-from models.errors import ChainError, ResultsError
-from models.integer import IntegerModel
+from models.errors import KwsError, ResultsError
+from models.integer import file as kws_file
+from models.integer.kws import KWS_FILE
+from models.integer.model import IntegerModel
 from models.registry import family
 
 Writer = Callable[[IntegerModel, Path, str], list[Path]]
@@ -48,20 +49,25 @@ def _advice(folder: Path) -> str:
     chain, model = about.get("chain"), about.get("model")
     if not is_text(chain) or not is_text(model):
         return "such as sq+ad+kd or qat+ad+kd; give the folder of such a run"
-    if model != "crnn":
-        return f"and this one's model, {model}, has no form in integers; crnn has"
+    if refused := _refusal(model, "sq"):
+        return f"and this one's model has none: {refused}"
     # What can stand under integers: no other converter, nothing whose layers have no such form.
-    pieces = [piece for piece in chain.split("+") if piece not in ("base", "") and _reads(f"sq+{piece}")]
+    pieces = [
+        piece
+        for piece in chain.split("+")
+        if piece not in ("base", "") and not _refusal(model, f"sq+{piece}")
+    ]
     would = ["+".join([token, *pieces]) for token in ("sq", "qat")]
     return f"and this one is {chain or 'base'}; run --chain {would[0]} or --chain {would[1]} first"
 
 
-def _reads(chain: str) -> bool:
+def _refusal(model: str, chain: str) -> str:
+    """Why a chain cannot work on a model; empty where it can."""
     try:
-        parse(chain, family("crnn").default)
-    except ChainError:
-        return False
-    return True
+        parse(chain, family(model).default)
+    except KwsError as error:
+        return str(error)
+    return ""
 
 
 def export_run(path: Path, form: str, out: Path | None) -> list[Path]:

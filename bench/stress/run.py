@@ -30,6 +30,7 @@ from bench.threads import threads
 from compressors.chain import parse
 from models.errors import ResultsError
 from models.registry import family
+from models.shipped import shipped
 
 STRESS_FILE, STOPPED_FILE = "stress.csv", "stress-stopped.csv"
 MEASURES = ("one_minus_auc", "eer", "frr_at_far_1pct")
@@ -48,7 +49,7 @@ class Tried:
         record: Its row.
         path: Its run folder.
         model: In the form that ships.
-        batch: Clips a call: a converted model is scored clip by clip, as a device would run it.
+        batch: Clips a call: one where the result depends on what else is in the call.
     """
 
     name: str
@@ -114,7 +115,7 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
             record,
             path,
             model,
-            1 if _converts(record, path) else EVAL_BATCH,
+            1 if shipped(model, converted=_converts(record, path)).alone else EVAL_BATCH,
         )
         for record, path, model in ordered
     ]

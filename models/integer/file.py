@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -52,23 +52,6 @@ _FIRST = ("act", "gives", "inputs", "kernel_mel", "kernel_time", "stride_mel", "
 
 class FileError(KwsError):
     """A ``.kws`` file that cannot be read: cut, altered, newer, or something else altogether."""
-
-
-@dataclass(frozen=True)
-class ArtifactBytes:
-    """Where the bytes of a file are.
-
-    Attributes:
-        artifact_bytes: All of them.
-        payload_bytes: Packed weights.
-        scale_bytes: Scales and biases.
-        container_bytes: The rest: header, operations, widths and checksum.
-    """
-
-    artifact_bytes: int
-    payload_bytes: int
-    scale_bytes: int
-    container_bytes: int
 
 
 def pack(values: npt.NDArray[np.int8], bits: int) -> bytes:
@@ -334,13 +317,3 @@ def _tensors(reader: _Reader, program: Program) -> tuple[tuple[Quantized, ...], 
     if reader.left:
         raise ValueError(f"{reader.left} bytes left over")
     return tuple(found)
-
-
-def count_bytes(model: IntegerModel) -> ArtifactBytes:
-    """Where the bytes of a model's file are."""
-    whole = len(to_bytes(model))
-    tensors = [tensor for own in model.tensors for tensor in own]
-    payload = sum((tensor.weight.size * tensor.bits + 7) // 8 for tensor in tensors)
-    scales = sum(2 * len(tensor.scale) * (1 + (tensor.bias is not None)) for tensor in tensors)
-    scales += 2 * len(model.steps)
-    return ArtifactBytes(whole, payload, scales, whole - payload - scales)

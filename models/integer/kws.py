@@ -13,10 +13,14 @@ from models.base import KwsModel, ModelOutput, ModelSpec
 from models.errors import ModelError
 from models.graph.axes import CHANNEL, MEL, TIME, UNIT, Axes, Couplings, axis
 from models.graph.ops import Call, Function, Node, Operation, Reach, Results, operation
+from models.integer.file import load, to_bytes
 from models.integer.model import IntegerModel
 from models.integer.ops import Gather, Gru, Last, Pool, Program, Window
 from models.integer.run import compute, recur
+from models.shipped import FORMS, ArtifactBytes, Shipped
 
+# The file of an integer model in a run folder.
+KWS_FILE = "model.kws"
 # Clips computed at once: their convolution windows fit in the cache.
 BLOCK_CLIPS = 128
 
@@ -201,3 +205,20 @@ class IntegerKws(KwsModel):
         energies = self.integer.energies
         attended = None if self.energies is None or energies is None else self.energies(values[energies])
         return ModelOutput(self.logits(values[-1]), attended)
+
+    def shipped(self) -> Shipped:
+        """A ``.kws`` file. Its reference is made to be read: its time says nothing of a device's."""
+        return Shipped(KWS_FILE, lambda: to_bytes(self.integer), count_bytes(self.integer), False, False)
+
+
+def count_bytes(model: IntegerModel) -> ArtifactBytes:
+    """Where the bytes of a model's file are."""
+    whole = len(to_bytes(model))
+    tensors = [tensor for own in model.tensors for tensor in own]
+    payload = sum((tensor.weight.size * tensor.bits + 7) // 8 for tensor in tensors)
+    scales = sum(2 * len(tensor.scale) * (1 + (tensor.bias is not None)) for tensor in tensors)
+    scales += 2 * len(model.steps)
+    return ArtifactBytes(whole, payload, scales, whole - payload - scales)
+
+
+FORMS[KWS_FILE] = lambda path: IntegerKws(load(path))
