@@ -22,7 +22,7 @@ def refuse_layers(token: str, model: KwsModel, reason: str, fallback: bool) -> N
     if fallback and any(isinstance(module, ROUNDED) for module in model.modules()):
         return
     hint = "no layer is left to round" if fallback else "fallback=true rounds its weights alone"
-    raise ChainError(f"{token}: {type(model).__name__} has no integer form: {reason}; {hint}")
+    raise ChainError(f"{token}: in {type(model).__name__}, {reason}; {hint}")
 
 
 class RoundedWeights(KwsModel):

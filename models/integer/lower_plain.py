@@ -61,9 +61,10 @@ def _kind(node: Node) -> Any:
 def _refused(node: Node, what: str = "") -> ModelError:
     kind = _kind(node)
     name = what or getattr(kind, "__name__", str(kind))
+    where = f" ({node.path})" if node.path else ""
     return ModelError(
-        f"{node.path or node.name}: {name} has no integer form; of activations relu, relu6, silu, sigmoid "
-        "and tanh have, of arithmetic sums, differences and products"
+        f"{name}{where} has no integer form; of activations relu, relu6, silu, sigmoid and tanh have, of "
+        "arithmetic sums, differences and products"
     )
 
 
