@@ -23,6 +23,12 @@ def _entry(value: Any, at: int) -> int:
     return int(value[at] if isinstance(value, (tuple, list)) else value)
 
 
+def _padded(node: Node, to: Lowering) -> Padded:
+    """What a node reads, with the zeros that were put around it."""
+    found = to.found[node.inputs[0]]
+    return found if isinstance(found, Padded) else Padded(to.value(node.inputs[0]), (0, 0), (0, 0))
+
+
 class _Slid:
     """How a layer slides: which of its own axes are mel and time, and what stands around them."""
 
@@ -37,9 +43,8 @@ class _Slid:
             raise ModelError(f"{node.path}: a window over {len(spatial)} axes that are not time")
         self.mel = mels[0] if mels else None
         self.channels = axes[1].size
-        self.rows = spatial[self.mel].size if self.mel is not None else 1
-        found = to.found[node.inputs[0]]
-        self.found = found if isinstance(found, Padded) else Padded(to.value(node.inputs[0]), (0, 0), (0, 0))
+        self.found = _padded(node, to)
+        self.rows = 1 if self.mel is None else spatial[self.mel].size - sum(self.found.rows)
 
     def own(self, name: str, at: int | None) -> int:
         """A setting of the layer along one of its axes."""
@@ -106,15 +111,14 @@ def _(operation: PoolLayer, node: Node, to: Lowering) -> Found:
 
 @lower.register
 def _(operation: Pad, node: Node, to: Lowering) -> Found:
-    sides, found = operation._sides(node), to.found[node.inputs[0]]
-    before = found if isinstance(found, Padded) else Padded(to.value(node.inputs[0]), (0, 0), (0, 0))
+    sides, before = operation._sides(node), _padded(node, to)
     rows, frames = before.rows, before.frames
     for dim, (first, last) in sides.items():
         own = node.inputs[0].axes[dim]
         if TIME in own.kinds:
             frames = (frames[0] + first, frames[1] + last)
         elif first or last:
-            if dim < 2 or own.size != to.shapes()[before.value].rows:
+            if dim < 2 or own.size - sum(rows) != to.shapes()[before.value].rows:
                 raise ModelError(f"{node.name}: zeros around channels have no integer form")
             rows = (rows[0] + first, rows[1] + last)
     if min(*rows, *frames) < 0:
