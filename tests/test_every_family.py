@@ -1,0 +1,195 @@
+"""What holds for every family: the registered ones, the examples', and models of tests' own.
+
+Each compressor, each runtime; the table of docs/parity.md is what these tests hold.
+"""
+
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench.ship.c_host import compile_host
+from bench.ship.extras import extra
+from bench.ship.onnx_export import to_bytes as onnx_bytes
+from bench.ship.onnx_run import OnnxSpotter
+from bench.ship.onnx_weights import of_float, of_integer
+from compressors.quantization.quantized import StaticQuant, integer_of
+from compressors.structured_prune import StructuredPrune, kept_units
+from compressors.surgery import zero_units
+from models.base import KwsModel, ModelSpec, count_params
+from models.errors import KwsError, ModelError
+from models.graph.fold import folded, unfolded
+from models.graph.units import width_groups
+from models.integer import file
+from models.integer.kws import IntegerKws
+from models.integer.lower import lowered
+from models.integer.model import IntegerModel
+from models.integer.ops import Gather, Last, shapes_of
+from models.integer.real import run
+from models.integer.run import clip, compute
+from tests.zoo import SPECS, DepthwiseSpec, model_of, name_of
+
+FRAMES = 101
+# A gate made of all of time, over every frame: no device could say it in a stream, and float alone has it.
+NO_INTEGER_FORM = {DepthwiseSpec(): "what moves meets what does not"}
+INTEGER = [spec for spec in SPECS if spec not in NO_INTEGER_FORM]
+
+every = pytest.mark.parametrize("spec", SPECS, ids=name_of)
+integers = pytest.mark.parametrize("spec", INTEGER, ids=name_of)
+widths = pytest.mark.parametrize(("bits", "activations"), [("8", 8), ("4", 8), ("8", 16)])
+
+
+def speech(clips: int, frames: int = FRAMES, seed: int = 0) -> Tensor:
+    """Log-mel whose level differs by band, as that of speech does."""
+    rng = np.random.default_rng(seed)
+    level = rng.normal(-8, 3, (clips, 40, 1)) + rng.normal(0, 2, (clips, 1, frames))
+    return torch.from_numpy((level + rng.normal(0, 1, (clips, 40, frames))).astype(np.float32))
+
+
+@cache
+def rounding(spec: ModelSpec, bits: str, activations: int) -> KwsModel:
+    return StaticQuant(bits=bits, activations=activations).calibrate(model_of(spec), speech(32))
+
+
+def integer(spec: ModelSpec, bits: str = "8", activations: int = 8) -> IntegerModel:
+    return integer_of(rounding(spec, bits, activations))  # type: ignore[arg-type]
+
+
+@every
+def test_a_cut_model_is_the_masked_one(spec: ModelSpec) -> None:
+    compressor, whole = StructuredPrune(keep=0.5), model_of(spec)
+    model = compressor.prepare(whole)
+    pruned, masked = compressor.surgery(model), deepcopy(model)
+    for group in width_groups(model):
+        gone = set(range(group.size)) - set(kept_units(model, group).tolist())
+        zero_units(masked, group, torch.tensor(sorted(gone)))
+    heard = speech(3)
+    with torch.no_grad():
+        torch.testing.assert_close(pruned(heard).logits, masked(heard).logits, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(pruned(heard).logits, whole(heard).logits, atol=1e-3)
+    assert count_params(pruned) < count_params(whole)
+
+
+@every
+def test_folded_is_unfolded(spec: ModelSpec) -> None:
+    model, heard = model_of(spec), speech(3)
+    plain = folded(model)
+    with torch.no_grad():
+        expected = model(heard).logits
+        torch.testing.assert_close(plain(heard).logits, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(unfolded(model, plain)(heard).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@integers
+def test_its_program_computes_the_same(spec: ModelSpec) -> None:
+    model, heard = model_of(spec), speech(3)
+    plain = folded(model)
+    form = lowered(plain)
+    with torch.no_grad():
+        logits, energies = run(form.program, form.matrices(plain), heard)
+        expected = model(heard)
+    torch.testing.assert_close(logits, expected.logits, atol=1e-5, rtol=1e-5)
+    if expected.energies is not None:
+        torch.testing.assert_close(energies, expected.energies, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spec", NO_INTEGER_FORM, ids=name_of)
+def test_what_has_no_program_says_why(spec: ModelSpec) -> None:
+    with pytest.raises(ModelError, match=NO_INTEGER_FORM[spec]):
+        lowered(folded(model_of(spec)))
+
+
+@integers
+@widths
+def test_training_sees_what_ships(spec: ModelSpec, bits: str, activations: int) -> None:
+    """Of the rounding that separates float from integers, training sees all but a fifth."""
+    heard = speech(16, seed=1)
+    with torch.no_grad():
+        exact = model_of(spec)(heard).logits
+        fake = rounding(spec, bits, activations).eval()(heard).logits
+        whole = IntegerKws(integer(spec, bits, activations))(heard).logits
+    error, rounded = ((one - whole).square().mean().sqrt() for one in (fake, exact))
+    assert error <= max(0.2 * rounded, 2e-4 * exact.abs().max())
+
+
+@integers
+def test_integers_stream_what_the_clips_frames_say(spec: ModelSpec) -> None:
+    """Frames of a whole clip, padding included, and the decision on the last ones of them: bit for bit."""
+    model, heard = integer(spec), speech(2)
+    values = _frames(model, heard.numpy())
+    spotter, found = IntegerKws(model).eval(), []
+    state = spotter.init_state(2, 4)
+    for chunk in heard.split([0, 19, 1, 44, 37], -1):
+        logits, state = spotter.stream(chunk, state)
+        found.append(logits)
+    streamed = torch.cat(found, 1)
+    assert streamed.shape[1] > 3
+    for at in range(streamed.shape[1]):
+        decided = _decided(model, {one: x[..., max(0, at - 3) : at + 1] for one, x in values.items()})
+        np.testing.assert_array_equal(streamed[:, at].numpy() * 65536, decided)
+
+
+def _frames(model: IntegerModel, log_mel: np.ndarray) -> dict[int, np.ndarray]:
+    """What moves and is gathered over time, of whole clips."""
+    values = {0: model.quantize_input(log_mel)[:, None]}
+    for at, op in enumerate(model.program[1:], 1):
+        if model.shapes[at].moving:
+            values[at] = compute(op, model, at, [values[one] for one in op.inputs])
+    gathered = {one for op in model.program if isinstance(op, Gather) for one in op.inputs}
+    return {one: values[one] for one in gathered}
+
+
+def _decided(model: IntegerModel, values: dict[int, np.ndarray]) -> np.ndarray:
+    """Logits of some frames."""
+    values = dict(values)
+    for at, op in enumerate(model.program):
+        if not model.shapes[at].moving:
+            values[at] = compute(op, model, at, [values[one] for one in op.inputs])
+    return values[len(model.program) - 1].reshape(-1, model.n_classes)
+
+
+@integers
+@widths
+def test_a_file_holds_all_of_it(spec: ModelSpec, bits: str, activations: int) -> None:
+    model, heard = integer(spec, bits, activations), speech(2).numpy()
+    read = file.from_bytes(file.to_bytes(model))
+    assert read.program == model.program
+    np.testing.assert_array_equal(clip(read, heard)[0], clip(model, heard)[0])
+
+
+@integers
+@widths
+def test_c_is_the_same_bit_for_bit(spec: ModelSpec, bits: str, activations: int, tmp_path: Path) -> None:
+    model, heard = integer(spec, bits, activations), speech(3, seed=2)
+    host = compile_host(model, tmp_path, max_buffer_len=FRAMES)
+    expected, _ = clip(model, heard.numpy())
+    np.testing.assert_array_equal([host.clip(one) for one in heard.numpy()], expected)
+    spotter, cuts = IntegerKws(model).eval(), np.random.default_rng(3)
+    for one in heard:
+        state = spotter.init_state(1, FRAMES)
+        streamed, _ = spotter.stream(one[None], state)
+        places = np.sort(cuts.integers(0, FRAMES, 4))
+        memory, found = host.init_state(), []
+        for part in np.split(one.numpy(), places, -1):
+            found.append(host.step(part, memory))
+        np.testing.assert_array_equal(np.concatenate(found), streamed[0].numpy() * 65536)
+
+
+@integers
+@pytest.mark.parametrize("weights", ["float", "8", "4"])
+def test_onnx_is_within_1e_5_of_float(spec: ModelSpec, weights: str) -> None:
+    model, heard = model_of(spec), speech(3, seed=4)
+    content = of_float(model) if weights == "float" else of_integer(integer(spec, weights))
+    if weights != "float":
+        model = content.model()
+    scale = max(1.0, float(model(heard).logits.abs().max()))
+    found = OnnxSpotter(onnx_bytes(content, "clip")).logits(heard.numpy())
+    np.testing.assert_allclose(found, model(heard).logits.detach(), atol=1e-5 * scale)
+    expected, _ = model.stream(heard, model.init_state(3, 24))
+    streamed = OnnxSpotter(onnx_bytes(content, "stream", 24)).stream(heard.numpy())
+    assert streamed.shape[1] > 3
+    np.testing.assert_allclose(streamed, expected.detach(), atol=1e-5 * scale)
