@@ -154,7 +154,9 @@ def load_integer(path: Path) -> IntegerKws:
 
 def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:
     """A specification from the plain values that ``spec_values`` gave; JSON has made tuples lists."""
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     return type(family(model).default)(**plain)
 
 
