@@ -158,7 +158,9 @@ def _check_form(model: KwsModel, path: Path) -> None:
 
 def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:
     """A specification from the plain values that ``spec_values`` gave; JSON has made tuples lists."""
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     return type(family(model).default)(**plain)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.base import KwsModel
 from models.errors import ModelError
+from models.factored import built
 from models.graph.units import NOBODY, Field, Member, WidthGroup, width_groups
 
 
@@ -95,7 +96,7 @@ def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
         spec = field.set(spec, width)
     # Building draws from the global generator; a copy of a model must not move it.
     with torch.random.fork_rng(devices=[]):
-        small = type(model)(spec)
+        small = built(type(model), spec)
     weights = model.state_dict()
     for (name, dim), own in stays.items():
         weights[name] = weights[name].index_select(dim, own.nonzero().flatten())

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from models.errors import ModelError
+
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from models.graph.stream import StreamState
 
 # One mel frame is 10 ms: hop 160 at 16 kHz.
@@ -36,9 +40,27 @@ class ModelOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The architecture of a model: a frozen dataclass of plain values for each family."""
+    """The architecture of a model: a frozen dataclass of plain values for each family.
+
+    What stands here holds for every family: which matrices are products of two thin ones.
+
+    Attributes:
+        input_rank: Rank of a GRU's matrices that read the layer below, as two factors; 0: whole matrices.
+        recurrent_rank: Rank of those that read the state.
+        sparsity: Share of a factored GRU's weights that is zero and not stored.
+        layer_ranks: Rank of each linear layer and pointwise convolution, in the model's order; 0: whole.
+            Empty: all are whole.
+    """
+
+    input_rank: int = field(default=0, kw_only=True, metadata=ADDED_LATER)
+    recurrent_rank: int = field(default=0, kw_only=True, metadata=ADDED_LATER)
+    sparsity: float = field(default=0.0, kw_only=True, metadata=ADDED_LATER)
+    layer_ranks: tuple[int, ...] = field(default=(), kw_only=True, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
+        # Where the weights stand takes a bit for each, and each takes 32.
+        if self.sparsity and not (self.factored_gru and 1 / 32 < self.sparsity < 1):
+            raise ModelError(f"sparsity={self.sparsity:g} needs a factored GRU, and to be in (1/32, 1)")
         self.check()
 
     def check(self) -> None:
@@ -51,6 +73,16 @@ class ModelSpec:
     def attention_frames(self, mel_frames: int) -> int | None:
         """Frames T' that attention weighs in an input of T mel frames; None without attention."""
         return None
+
+    @property
+    def factored_gru(self) -> bool:
+        """Whether any of a GRU's matrices are products of two."""
+        return bool(self.input_rank or self.recurrent_rank)
+
+    @property
+    def whole(self) -> Self:
+        """The same architecture without factors."""
+        return replace(self, input_rank=0, recurrent_rank=0, sparsity=0.0, layer_ranks=())
 
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)
@@ -101,9 +133,15 @@ class KwsModel(nn.Module, abc.ABC):
         return state.stream.push(chunk, state)
 
     def start_from(self, trained: nn.Module) -> None:
-        """Takes over the weights of a trained model where the architectures allow it; else stays as it is."""
-        if isinstance(trained, KwsModel) and self.spec == trained.spec:
-            self.load_state_dict(trained.state_dict())
+        """Takes over the weights of a trained model where the architectures allow it; else stays as it is.
+
+        They may differ in their ranks: factors start from the truncated SVD of the trained matrices.
+        """
+        # Not at the top: what is factored are models.
+        from models.factored import start_from
+
+        if isinstance(trained, KwsModel):
+            start_from(self, trained)
 
     def float_form(self) -> KwsModel:
         """The model in ordinary float layers, where it is in training for another form."""
@@ -120,16 +158,22 @@ def clone_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def spec_values(spec: ModelSpec) -> Mapping[str, Any]:
-    """The fields of a specification, as plain values that JSON can hold.
+def spec_values(spec: DataclassInstance) -> Mapping[str, Any]:
+    """The fields of a specification, or of a compressor, as plain values that JSON can hold.
 
     Fields added later are left out while they hold their default, so that runs keep their names.
     """
     return {
-        field.name: getattr(spec, field.name)
-        for field in fields(spec)
-        if not (field.metadata.get("added_later") and getattr(spec, field.name) == field.default)
+        known.name: getattr(spec, known.name)
+        for known in fields(spec)
+        if not (known.metadata.get("added_later") and getattr(spec, known.name) == known.default)
     }
+
+
+def own_fields(spec: ModelSpec) -> tuple[Field[Any], ...]:
+    """The fields that a family gave its specification, without those that every family has."""
+    shared = {known.name for known in fields(ModelSpec)}
+    return tuple(known for known in fields(spec) if known.name not in shared)
 
 
 def example_input(batch: int = 1, frames: int = 2 * FRAMES_PER_SECOND) -> Tensor:

@@ -20,8 +20,8 @@ MOST_TENSORS = 10_000
 BYTES_A_PARAMETER = 4 * 4
 
 
-def count_unbuilt(spec: ModelSpec) -> int:
-    """Parameters of a model that is described on torch's meta device, where tensors have no memory.
+def unbuilt(spec: ModelSpec) -> KwsModel:
+    """A model that is described on torch's meta device, where tensors have no memory.
 
     Raises:
         ModelError: It has more tensors than can be described in a second.
@@ -38,9 +38,32 @@ def count_unbuilt(spec: ModelSpec) -> int:
     watch = register_module_parameter_registration_hook(count)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return count_params(build(spec))
+            return build(spec)
     finally:
         watch.remove()
+
+
+def count_unbuilt(spec: ModelSpec) -> int:
+    """Parameters of a model that is described only; see ``unbuilt``."""
+    return count_params(unbuilt(spec))
+
+
+def layers_of(spec: ModelSpec) -> KwsModel:
+    """A model to look at, described only where its family can be.
+
+    Raises:
+        ModelError: It cannot be built.
+    """
+    try:
+        return unbuilt(spec)
+    except ModelError:
+        raise
+    except Exception:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return build(spec)
+        except RuntimeError as error:
+            raise _too_large(error) from None
 
 
 def refuse_larger(spec: ModelSpec, base: ModelSpec) -> None:
@@ -62,12 +85,16 @@ def refuse_larger(spec: ModelSpec, base: ModelSpec) -> None:
     except ModelError:
         raise
     except Exception as error:  # the base could be counted, so it is the sizes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"a model of these sizes cannot be built ({reason[:100]})") from None
+        raise _too_large(error) from None
     if found > most:
         raise ModelError(
             f"a model of {found:,} parameters, more than the base's {most:,}; give smaller sizes"
         )
+
+
+def _too_large(error: Exception) -> ModelError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ModelError(f"a model of these sizes cannot be built ({reason[:100]})")
 
 
 def training_bytes(model: KwsModel, batch: int, frames: int) -> int:

@@ -1,57 +1,30 @@
-"""A GRU whose matrices are products of two thin ones, sparse where asked: fewer numbers, fewer products."""
+"""Models whose layers are products of two thin ones, as their specification says; and a GRU that is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from models.base import KwsModel, ModelSpec
+from models.errors import ModelError
+from models.thin import (
+    Factors,
+    SparseLinear,
+    Whole,
+    fill,
+    is_pointwise,
+    linears,
+    most_rank,
+    product,
+    thin_linear,
+)
 
-class SparseLinear(nn.Module):
-    """``nn.Linear`` of which a share of the weights is zero for good: the smallest when it was filled.
-
-    Trained, counted and saved are the others, and a bitmap of where they stand.
-
-    Attributes:
-        values: The weights that are not zero, row by row, shape (1, n): a matrix, as their bytes are payload.
-        bitmap: One bit a weight, row by row, the first in the lowest bit; uint8, shape (1, out * in / 8).
-        bias: Shape (out,); None without one.
-    """
-
-    bitmap: Tensor
-
-    def __init__(self, inputs: int, outputs: int, sparsity: float, *, bias: bool = True) -> None:
-        super().__init__()
-        self.in_features, self.out_features = inputs, outputs
-        count = inputs * outputs
-        self.values = nn.Parameter(torch.zeros(1, max(1, round((1 - sparsity) * count))))
-        self.register_buffer("bitmap", torch.zeros(1, -(-count // 8), dtype=torch.uint8))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-
-    @property
-    def weight(self) -> Tensor:
-        """With its zeros, shape (out, in); gradients reach the values."""
-        count = self.in_features * self.out_features
-        mask = (self.bitmap.view(-1, 1) >> torch.arange(8)).bitwise_and(1).flatten()[:count].bool()
-        dense = self.values.new_zeros(count).masked_scatter(mask, self.values)
-        return dense.view(self.out_features, self.in_features)
-
-    def fill(self, weight: Tensor) -> None:
-        """Takes the weights of a matrix (out, in) that are largest in size, and forgets the others."""
-        flat = weight.detach().flatten()
-        kept = flat.abs().topk(self.values.numel()).indices.sort().values
-        bits = torch.zeros(8 * self.bitmap.numel(), dtype=torch.uint8)
-        bits[kept] = 1
-        with torch.no_grad():
-            self.values.copy_(flat[kept].view(1, -1))
-        self.bitmap.copy_((bits.view(-1, 8) << torch.arange(8)).sum(1).view(1, -1))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """As ``nn.Linear``."""
-        return functional.linear(inputs, self.weight, self.bias)
+ModelT = TypeVar("ModelT", bound=KwsModel)
 
 
 class FactoredGru(nn.Module):
@@ -70,67 +43,44 @@ class FactoredGru(nn.Module):
         recurrent: The matrix that reads the state, (3H, H).
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        *,
-        input_rank: int,
-        recurrent_rank: int,
-        sparsity: float,
-        dropout: float,
-    ) -> None:
-        """Starts from the SVD of a GRU as torch initialises it; a rank of 0 keeps a matrix whole.
+    def __init__(self, gru: nn.GRU, *, input_rank: int, recurrent_rank: int, sparsity: float) -> None:
+        """With the sizes of a GRU, and none of its weights yet; a rank of 0 keeps a matrix whole.
 
         ``sparsity`` is the share of each factor, or whole matrix, that is zero.
         """
         super().__init__()
-        gates, widths = 3 * hidden_size, [input_size] + [hidden_size] * (num_layers - 1)
-        self.hidden_size, self.num_layers, self.dropout = hidden_size, num_layers, dropout
-        self.input = nn.ModuleList(_matrix(width, gates, input_rank, sparsity) for width in widths)
-        self.recurrent = nn.ModuleList(_matrix(hidden_size, gates, recurrent_rank, sparsity) for _ in widths)
-        # On the meta device, where only sizes are asked for, there is nothing to fill.
-        if not any(parameter.is_meta for parameter in self.parameters()):
-            self.load_whole(nn.GRU(input_size, hidden_size, num_layers).state_dict())
+        hidden = gru.hidden_size
+        self.hidden_size, self.num_layers, self.dropout = hidden, gru.num_layers, gru.dropout
+        widths = [gru.input_size] + [hidden] * (gru.num_layers - 1)
+        self.input = nn.ModuleList(thin_linear(width, 3 * hidden, input_rank, sparsity) for width in widths)
+        self.recurrent = nn.ModuleList(
+            thin_linear(hidden, 3 * hidden, recurrent_rank, sparsity) for _ in widths
+        )
 
     def load_whole(self, weights: Mapping[str, Tensor]) -> None:
         """Takes the weights of an ``nn.GRU`` of this size, cut to the ranks by a truncated SVD."""
         for name, matrices in (("ih", self.input), ("hh", self.recurrent)):
             for layer, matrix in enumerate(matrices):
-                *down, up = _linears(matrix)
-                weight = weights[f"weight_{name}_l{layer}"]
-                with torch.no_grad():
-                    if down:
-                        left, right = low_rank(weight, down[0].out_features)
-                        _fill(down[0], right)
-                        weight = left
-                    _fill(up, weight)
-                    up.bias.copy_(weights[f"bias_{name}_l{layer}"])
+                fill(matrix, weights[f"weight_{name}_l{layer}"], weights[f"bias_{name}_l{layer}"])
 
     def whole_weights(self) -> dict[str, Tensor]:
         """The weights of the ``nn.GRU`` that computes the same."""
         weights = {}
         for name, matrices in (("ih", self.input), ("hh", self.recurrent)):
             for layer, matrix in enumerate(matrices):
-                weights[f"weight_{name}_l{layer}"] = _product(matrix).detach().clone()
-                weights[f"bias_{name}_l{layer}"] = _linears(matrix)[-1].bias.detach().clone()
+                weights[f"weight_{name}_l{layer}"] = product(matrix).detach().clone()
+                weights[f"bias_{name}_l{layer}"] = linears(matrix)[-1].bias.detach().clone()
         return weights
-
-    def input_factors(self) -> list[tuple[Tensor, Tensor]]:
-        """U (3H, rank) and V (rank, I) of each layer's ``input``; empty where those are whole."""
-        factors = [_linears(matrix) for matrix in self.input]
-        return [(pair[1].weight.detach(), pair[0].weight.detach()) for pair in factors if len(pair) == 2]
 
     @property
     def macs_per_frame(self) -> int:
         """Products and biases of the factors, without those with zeros that are known ahead, and 7
         element-wise steps a unit, as ptflops counts a GRU.
         """
-        linears = [linear for matrix in (*self.input, *self.recurrent) for linear in _linears(matrix)]
+        each = [linear for matrix in (*self.input, *self.recurrent) for linear in linears(matrix)]
         products = sum(
             int((linear.values if isinstance(linear, SparseLinear) else linear.weight).numel())
-            for linear in linears
+            for linear in each
         )
         return products + (6 + 7) * self.hidden_size * self.num_layers
 
@@ -139,7 +89,7 @@ class FactoredGru(nn.Module):
         if hidden is None:
             hidden = inputs.new_zeros(self.num_layers, inputs.shape[0], self.hidden_size)
         own = (nn.Linear, SparseLinear)
-        converted = any(type(linear) not in own for linear in _linears(self.recurrent[0]))
+        converted = any(type(linear) not in own for linear in linears(self.recurrent[0]))
         run = self._stepped if converted else self._fused
         last = []
         for layer, state in enumerate(hidden.unbind(0)):
@@ -151,11 +101,11 @@ class FactoredGru(nn.Module):
 
     def _fused(self, layer: int, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One layer by torch's kernel."""
-        *down, up = _linears(self.input[layer])
+        *down, up = linears(self.input[layer])
         recurrent = self.recurrent[layer]
         for thin in down:
             inputs = thin(inputs)
-        weights = [up.weight, _product(recurrent), up.bias, _linears(recurrent)[-1].bias]
+        weights = [up.weight, product(recurrent), up.bias, linears(recurrent)[-1].bias]
         outputs, last = torch.gru(
             inputs, state.unsqueeze(0), weights, True, 1, 0.0, self.training, False, True
         )
@@ -174,46 +124,140 @@ class FactoredGru(nn.Module):
         return torch.stack(outputs, 1), state
 
 
-def low_rank(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The two factors U (n, rank), V (rank, m) whose product is nearest to a matrix (n, m).
+def grus(model: nn.Module) -> dict[str, nn.GRU]:
+    """The GRUs of a model that can be factored, by path: batch first, one way, with biases."""
+    return {path: layer for path, layer in model.named_modules() if _can_be_factored(layer)}
 
-    By the truncated singular value decomposition (Eckart and Young, 1936); the singular values are shared
-    out evenly, so that both factors train at the same pace.
 
-    Example:
-        >>> up, down = low_rank(torch.tensor([[2.0, 4.0], [1.0, 2.0]]), rank=1)
-        >>> torch.allclose(up @ down, torch.tensor([[2.0, 4.0], [1.0, 2.0]]), atol=1e-6)
-        True
+def pointwise(model: nn.Module) -> dict[str, Whole]:
+    """The linear layers and pointwise convolutions of a model, by path, in its order."""
+    found: Any = {path: layer for path, layer in model.named_modules() if is_pointwise(layer)}
+    return dict(found)
+
+
+def built(kind: Callable[[Any], ModelT], spec: ModelSpec, *, check: bool = True) -> ModelT:
+    """A freshly initialised model of a class, with the factors that its specification asks for.
+
+    It starts from the truncated SVD of the whole model's own fresh weights.
+
+    Args:
+        kind: The class; it builds the whole model and knows nothing of factors.
+        spec: The architecture.
+        check: Refuse ranks that make a matrix no smaller; not where only shapes are asked for.
+
+    Raises:
+        ModelError: A rank that makes nothing smaller, or that there is no layer for.
     """
-    left, values, right = torch.linalg.svd(weight, full_matrices=False)
-    root = values[:rank].sqrt()
-    return left[:, :rank] * root, root[:, None] * right[:rank]
+    if spec == spec.whole:
+        return kind(spec)
+    thin: dict[nn.Module, FactoredGru | Factors] = {}
+
+    def thin_first(layer: nn.Module, _name: str, _parameter: object) -> None:
+        # Factors draw before the GRU that they replace, so that seeded models stay what they have been.
+        if spec.factored_gru and _can_be_factored(layer) and layer not in thin:
+            thin[layer] = _factored_gru(layer, spec, check)
+
+    watch = register_module_parameter_registration_hook(thin_first)
+    try:
+        model = kind(spec)
+    finally:
+        watch.remove()
+    name = type(model).__name__
+    if spec.factored_gru and not grus(model):
+        raise ModelError(f"{name} has no GRU that can be factored; input_rank and recurrent_rank must be 0")
+    thin |= _factored_layers(model, spec.layer_ranks, check)
+    for path, layer in list(model.named_modules(remove_duplicate=False)):
+        if layer in thin:
+            if not any(parameter.is_meta for parameter in layer.parameters()):
+                thin[layer].load_whole(layer.state_dict())
+            above, _, last = path.rpartition(".")
+            setattr(model.get_submodule(above), last, thin[layer])
+    return model
 
 
-def _matrix(inputs: int, outputs: int, rank: int, sparsity: float) -> nn.Module:
-    if not rank:
-        return _linear(inputs, outputs, sparsity)
-    return nn.Sequential(_linear(inputs, rank, sparsity, bias=False), _linear(rank, outputs, sparsity))
+def _can_be_factored(layer: nn.Module) -> TypeGuard[nn.GRU]:
+    return type(layer) is nn.GRU and layer.batch_first and layer.bias and not layer.bidirectional
 
 
-def _linear(inputs: int, outputs: int, sparsity: float, *, bias: bool = True) -> nn.Module:
-    if not sparsity:
-        return nn.Linear(inputs, outputs, bias)
-    return SparseLinear(inputs, outputs, sparsity, bias=bias)
+def _factored_gru(gru: nn.GRU, spec: ModelSpec, check: bool) -> FactoredGru:
+    gates = 3 * gru.hidden_size
+    if check:
+        widths = [gru.input_size] + [gru.hidden_size] * (gru.num_layers > 1)
+        _check("input_rank", spec.input_rank, "the GRU", [(gates, width) for width in widths])
+        _check("recurrent_rank", spec.recurrent_rank, "the GRU", [(gates, gru.hidden_size)])
+    return FactoredGru(
+        gru, input_rank=spec.input_rank, recurrent_rank=spec.recurrent_rank, sparsity=spec.sparsity
+    )
 
 
-def _fill(linear: Any, weight: Tensor) -> None:
-    if isinstance(linear, SparseLinear):
-        linear.fill(weight)
-    else:
-        linear.weight.copy_(weight)
+def _factored_layers(model: nn.Module, ranks: tuple[int, ...], check: bool) -> dict[nn.Module, Factors]:
+    layers = pointwise(model)
+    if ranks and len(ranks) != len(layers):
+        raise ModelError(
+            f"layer_ranks has {len(ranks)} numbers, and {type(model).__name__} {len(layers)} linear layers "
+            f"and pointwise convolutions; give one for each: {', '.join(layers)}"
+        )
+    found: dict[nn.Module, Factors] = {}
+    for (path, layer), rank in zip(layers.items(), ranks, strict=False):
+        if check:
+            _check("layer_ranks", rank, path, [(layer.weight.shape[0], layer.weight.shape[1])])
+        if rank:
+            found[layer] = Factors.like(layer, rank)
+    return found
 
 
-def _linears(matrix: nn.Module) -> list[Any]:
-    """A matrix's factors, first to last; converted ones have another type but the same place."""
-    return list(matrix.children()) if isinstance(matrix, nn.Sequential) else [matrix]
+def _check(field: str, rank: int, what: str, sizes: Iterable[tuple[int, int]]) -> None:
+    most = min(most_rank(*size) for size in sizes)
+    if not 0 <= rank <= most:
+        smaller = f"1 to {most} do" if most else "none does"
+        raise ModelError(f"{field}={rank} makes {what} no smaller; {smaller}, and 0 keeps its matrices whole")
 
 
-def _product(matrix: nn.Module) -> Tensor:
-    *down, up = (linear.weight for linear in _linears(matrix))
-    return torch.mm(up, down[0]) if down else torch.as_tensor(up)
+def factored_layers(module: nn.Module, path: str = "") -> Iterator[tuple[str, FactoredGru | Factors]]:
+    """All layers of a model that are factored, with their paths; the matrices of a GRU are one layer."""
+    for name, child in module._modules.items():
+        if isinstance(child, FactoredGru | Factors):
+            yield path + name, child
+        elif child is not None:
+            yield from factored_layers(child, f"{path}{name}.")
+
+
+def start_from(model: KwsModel, trained: KwsModel) -> None:
+    """Takes over the weights of a model that differs in its ranks at most; else leaves all as it is.
+
+    Factors start from the truncated SVD of the trained matrices.
+    """
+    if trained.spec == model.spec:
+        model.load_state_dict(trained.state_dict())
+    elif trained.spec.whole == model.spec.whole:
+        weights = whole(trained).state_dict()
+        for path, layer in factored_layers(model):
+            layer.load_whole(_taken(weights, path))
+        model.load_state_dict(weights, strict=False)
+
+
+def whole(model: ModelT) -> ModelT:
+    """A model with whole matrices that computes the same; itself where it has them already."""
+    if model.spec == model.spec.whole:
+        return model
+    weights = model.state_dict()
+    for path, layer in factored_layers(model):
+        _taken(weights, path)
+        weights |= {f"{path}.{name}": tensor for name, tensor in layer.whole_weights().items()}
+    with torch.random.fork_rng(devices=[]):
+        plain = type(model)(model.spec.whole)
+    plain.load_state_dict(weights)
+    return plain.eval()
+
+
+def _taken(weights: dict[str, Any], path: str) -> dict[str, Tensor]:
+    """What stands below a path, taken out."""
+    below = [name for name in weights if name.startswith(f"{path}.")]
+    return {name.removeprefix(f"{path}."): weights.pop(name) for name in below}
+
+
+def input_factors(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """U (3H, rank) and V (rank, I) of each layer of a GRU that reads through factors, in order."""
+    matrices = [matrix for gru in model.modules() if isinstance(gru, FactoredGru) for matrix in gru.input]
+    pairs = [linears(matrix) for matrix in matrices if isinstance(matrix, Factors)]
+    return [(up.weight.detach(), down.weight.detach()) for down, up in pairs]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from models.base import KwsModel, ModelSpec
 from models.errors import ModelError
+from models.factored import built
 from models.registering import Registry, check_class, check_frozen, defined_in, shown
 
 
@@ -82,7 +83,7 @@ def build(spec: ModelSpec) -> KwsModel:
     """A freshly initialised model of that specification; draws from torch's global generator.
 
     Raises:
-        ModelError: No family is registered for this type of specification.
+        ModelError: No family is registered for this type of specification, or its ranks make nothing smaller.
 
     Example:
         >>> from models.base import count_params
@@ -92,5 +93,5 @@ def build(spec: ModelSpec) -> KwsModel:
     """
     for entry in _families().values():
         if type(entry.default) is type(spec):
-            return entry.model(spec)
+            return built(entry.model, spec)
     raise ModelError(f"no model is registered for {type(spec).__name__}; there is: {', '.join(names())}")

@@ -11,6 +11,7 @@ from examples.model_gru import GruSpec
 from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import CrnnSpec
+from models.factored import built
 
 
 @dataclass(frozen=True)
@@ -165,19 +166,26 @@ OWN: dict[type[ModelSpec], Callable[..., KwsModel]] = {
     CausalSpec: Causal,
     SplitSpec: Split,
 }
+# Wide enough that the factors of what is cut to a third are still smaller than the matrices.
+FACTORED: list[ModelSpec] = [
+    CrnnSpec(channels=2, hidden=16, input_rank=2, recurrent_rank=2),
+    ResidualSpec((18, 24, 15), layer_ranks=(2, 0)),
+    DepthwiseSpec(16, 24, layer_ranks=(3, 2, 0)),
+    CausalSpec(12, 9, 15, input_rank=2, recurrent_rank=2, layer_ranks=(2, 0, 0)),
+]
 SPECS: list[ModelSpec] = [
     *(registry.family(name).default for name in registry.names()),
     *([] if "gru" in registry.names() else [GruSpec()]),
     CrnnSpec(channels=3, hidden=7, attention=5, layers=3),
-    CrnnSpec(channels=2, hidden=16, input_rank=2, recurrent_rank=2),
     *(spec() for spec in OWN),
+    *FACTORED,
 ]
 
 
 def model_of(spec: ModelSpec, seed: int = 0) -> KwsModel:
     """A model with norms that have seen something, in evaluation mode."""
     torch.manual_seed(seed)
-    model = OWN[type(spec)](spec) if type(spec) in OWN else registry.build(spec)
+    model = built(OWN[type(spec)], spec) if type(spec) in OWN else registry.build(spec)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             assert module.running_mean is not None

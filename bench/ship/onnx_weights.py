@@ -12,6 +12,7 @@ import torch
 
 from compressors.quantization.quantize import integer_spec
 from models.crnn import Crnn
+from models.factored import input_factors, whole
 from models.integer import GATES, IntegerModel, IntegerSpec
 from models.integer.kws import float_spec
 
@@ -75,16 +76,16 @@ def of_float(model: Crnn) -> Weights:
 
     Factors of matrices that read the state are multiplied out: the GRU operator has no place for them.
     """
-    whole = model.whole()
-    state = {name: tensor.numpy() for name, tensor in whole.state_dict().items()}
+    plain = whole(model)
+    state = {name: tensor.numpy() for name, tensor in plain.state_dict().items()}
     matrices = {
         name: Matrix(state[weight].reshape(len(state[bias]), -1), None, state[bias], 32)
-        for name, (weight, bias) in _places(whole.spec.layers).items()
+        for name, (weight, bias) in _places(plain.spec.layers).items()
     }
-    for layer, (up, down) in enumerate(model.input_factors()):
+    for layer, (up, down) in enumerate(input_factors(model)):
         matrices[f"gru.{layer}.ih"] = matrices[f"gru.{layer}.ih"]._replace(weight=up.numpy())
         matrices[f"gru.{layer}.down"] = Matrix(down.numpy(), None, np.zeros(len(down), np.float32), 32)
-    return Weights(integer_spec(whole.spec), matrices)
+    return Weights(integer_spec(plain.spec), matrices)
 
 
 def to_float(weights: Weights) -> Crnn:

@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 from models.errors import ModelError
-from models.factored import FactoredGru, SparseLinear
+from models.factored import FactoredGru
 from models.graph.axes import BATCH, CHANNEL, TIME, UNIT, Axes, Axis, Couplings, Positions, axis, place_of
 from models.graph.ops import Call, Function, Node, Operation, Reach, Results, operation
+from models.thin import SparseLinear
 
 
 def _pin(axes: Axes, couplings: Couplings) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from models.base import KwsModel, ModelSpec
+from models.base import KwsModel, ModelSpec, own_fields
+from models.factored import built
 from models.graph.axes import Couplings
 from models.graph.trace import graph_of
 
@@ -26,11 +27,12 @@ class Field(NamedTuple):
 
     def set(self, spec: ModelSpec, width: int) -> ModelSpec:
         """The specification with that width."""
-        if self.at is None:
-            return replace(spec, **{self.name: width})
-        entries = list(getattr(spec, self.name))
-        entries[self.at] = width
-        return replace(spec, **{self.name: tuple(entries)})
+        value: Any = width
+        if self.at is not None:
+            value = list(getattr(spec, self.name))
+            value[self.at] = width
+            value = tuple(value)
+        return replace(spec, **{self.name: value})
 
     def __str__(self) -> str:
         return self.name if self.at is None else f"{self.name}[{self.at}]"
@@ -135,7 +137,7 @@ def _fields(kind: Callable[[Any], KwsModel], spec: ModelSpec) -> Mapping[str, Fi
     The model of every field one smaller than a group is held against what the cut of one unit would leave.
     """
     with torch.random.fork_rng(devices=[]):
-        model = kind(spec)
+        model = built(kind, spec)
     shapes, groups = _shapes(model), _groups(model)
     best: dict[str, tuple[int, Field]] = {}
     for size in sorted({size for size, _ in groups.values()}):
@@ -153,8 +155,8 @@ def _fields(kind: Callable[[Any], KwsModel], spec: ModelSpec) -> Mapping[str, Fi
 
 
 def _widths(spec: ModelSpec) -> Iterator[Field]:
-    """All whole numbers in a specification."""
-    for field in fields(spec):
+    """All whole numbers that a family has in its specification; ranks are nobody's width."""
+    for field in own_fields(spec):
         value = getattr(spec, field.name)
         if type(value) is int:
             yield Field(field.name)
@@ -166,7 +168,7 @@ def _shapes_with(kind: Callable[[Any], KwsModel], spec: ModelSpec, field: Field,
     """The shapes of the model with another width; None where there is no such model."""
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return _shapes(kind(field.set(spec, width)))
+            return _shapes(built(kind, field.set(spec, width), check=False))
     except Exception:  # what cannot be built says nothing of widths, whoever refuses it and how
         return None
 

@@ -1,13 +1,19 @@
+from collections.abc import Iterator
+from copy import deepcopy
+
 import pytest
 import torch
 
 from compressors.chain import parse
+from compressors.structured_prune import kept_units
 from compressors.surgery import narrow, zero_units
-from models.base import KwsModel
+from models import registry
+from models.base import KwsModel, ModelSpec, count_params, spec_values
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ChainError, ModelError
 from models.graph.units import width_groups
 from models.registry import build
+from tests import zoo
 
 BASE = CrnnSpec()
 
@@ -55,7 +61,7 @@ def test_refusals_say_what_would_work(text: str, says: str) -> None:
 
 def test_quantizers_of_whole_matrices_are_refused() -> None:
     part = parse("lr", BASE).parts[0]
-    with pytest.raises(ChainError, match="qat quantizes whole GRU matrices"):
+    with pytest.raises(ChainError, match="qat quantizes whole matrices"):
         part.in_chain(frozenset({"lr", "qat"}), BASE)
 
 
@@ -109,3 +115,99 @@ def test_factors_survive_dynamic_quantization() -> None:
         assert isinstance(quantized, KwsModel)
         streamed, _ = quantized.stream(log_mel, quantized.init_state(1, None))
         torch.testing.assert_close(streamed[:, -1], quantized(log_mel).logits, atol=0.02, rtol=0)
+
+
+@pytest.fixture
+def zoo_families() -> Iterator[None]:
+    """The models of tests as families, for what asks for them by name."""
+    for spec, model in zoo.OWN.items():
+        registry.register(model.__name__.lower(), spec())(model)
+    yield
+    for model in zoo.OWN.values():
+        del registry._FAMILIES[model.__name__.lower()]
+
+
+@pytest.mark.usefixtures("zoo_families")
+@pytest.mark.parametrize(
+    ("base", "text", "gru", "layers"),
+    [
+        # 6 x 8; the classifier stays.
+        (zoo.ResidualSpec(), "lr", (0, 0), (2, 0)),
+        # 6 x 16 and 6 x 6, which 2 make smaller.
+        (zoo.DepthwiseSpec(), "lr", (0, 0), (2, 2, 0)),
+        (zoo.DepthwiseSpec(), "lr:layers=3", (0, 0), (3, 0, 0)),
+        (zoo.DepthwiseSpec(), "lr+sp", (0, 0), (1, 1, 0)),
+        # With a GRU that one alone, of width 5.
+        (zoo.CausalSpec(), "lr", (1, 1), ()),
+        (zoo.CausalSpec(), "lr:layers=0.3", (1, 1), (3, 0, 0)),
+        (zoo.CausalSpec(), "lr:rank=0,layers=4", (0, 0), (4, 0, 0)),
+        (BASE, "lr", (16, 16), ()),
+        (BASE, "lr:layers=0.125", (16, 16), (8, 0, 0)),
+        (BASE, "lr:layers=0.125+ad+kd", (2, 2), (1, 0, 0)),
+    ],
+    ids=str,
+)
+def test_every_family_is_factored(
+    base: ModelSpec, text: str, gru: tuple[int, int], layers: tuple[int, ...]
+) -> None:
+    student = parse(text, base).student(base)
+    assert (student.input_rank, student.recurrent_rank) == gru
+    assert student.layer_ranks == layers
+
+
+@pytest.mark.usefixtures("zoo_families")
+@pytest.mark.parametrize(
+    ("base", "text", "says"),
+    [
+        (
+            zoo.SplitSpec(),
+            "lr",
+            "Split has no layer that 0.25 makes smaller; a GRU could be, or a linear layer",
+        ),
+        (zoo.ResidualSpec(), "lr:rank=4", r"Residual has no layer that 4 makes .*: shortcut \(1 to 3\)$"),
+        (zoo.ResidualSpec(), "lr:rank=0", "keeps every matrix whole"),
+        (zoo.ResidualSpec(), "lr:layers=-2", "layer rank -2 must be a whole number"),
+        (zoo.ResidualSpec(), "lr:input=2", "Residual has no GRU; give rank or layers"),
+        (zoo.ResidualSpec(), "lr:sparsity=0.5", "Residual has no GRU"),
+        (BASE, "lr:layers=40", r"Crnn has no layer that 40 makes .*: attention.0 \(1 to 31\)$"),
+        (BASE, "lr+kd:hidden=1000000000000", "a model of these sizes cannot be built"),
+    ],
+)
+def test_what_cannot_be_factored_is_refused(base: ModelSpec, text: str, says: str) -> None:
+    with pytest.raises(ChainError, match=says):
+        parse(text, base)
+
+
+@pytest.mark.usefixtures("zoo_families")
+@pytest.mark.parametrize("text", ["lr:layers=0.0625+sp", "sp:keep=0.5+lr:rank=2,layers=2+kd:alpha=0.5"])
+@pytest.mark.parametrize("base", [BASE, *(spec.whole for spec in zoo.FACTORED)], ids=zoo.name_of)
+def test_factors_are_cut_to_what_masking_computes(base: ModelSpec, text: str) -> None:
+    chain = parse(text, base)
+    spec = chain.student(base)
+    assert any(spec.layer_ranks)
+    model = chain.prepare(zoo.model_of(spec))
+    masked, cut = deepcopy(model), chain.surgery(model)
+    for group in width_groups(model):
+        gone = set(range(group.size)) - set(kept_units(model, group).tolist())
+        zero_units(masked, group, torch.tensor(sorted(gone)))
+    log_mel = torch.randn(2, 40, 101)
+    with torch.no_grad():
+        torch.testing.assert_close(cut(log_mel).logits, masked(log_mel).logits, atol=1e-5, rtol=0)
+        assert not torch.allclose(cut(log_mel).logits, model(log_mel).logits, atol=1e-3)
+    assert cut.spec.layer_ranks == spec.layer_ranks
+    assert count_params(cut) < count_params(model)
+
+
+@pytest.mark.usefixtures("zoo_families")
+@pytest.mark.parametrize("base", [zoo.ResidualSpec(), zoo.DepthwiseSpec(), zoo.CausalSpec()], ids=zoo.name_of)
+def test_thin_layers_of_every_family_survive_dynamic_quantization(base: ModelSpec) -> None:
+    model = zoo.model_of(parse("dq+lr", base).student(base))
+    log_mel = torch.randn(1, 40, 101)
+    with torch.no_grad():
+        quantized = parse("dq+lr", base).convert(model)
+        torch.testing.assert_close(quantized(log_mel).logits, model(log_mel).logits, atol=0.05, rtol=0.05)
+
+
+def test_an_option_that_came_later_does_not_rename_runs() -> None:
+    assert set(spec_values(parse("lr", BASE).parts[0])) == {"rank", "input", "recurrent", "sparsity"}
+    assert spec_values(parse("lr:layers=2", BASE).parts[0])["layers"] == 2

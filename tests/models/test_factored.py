@@ -1,14 +1,19 @@
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from bench.measure import count_macs
-from models.base import count_params, spec_values
+from models.base import KwsModel, ModelOutput, ModelSpec, count_params, spec_values
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ModelError
-from models.factored import FactoredGru, SparseLinear, low_rank
+from models.factored import FactoredGru, built, grus, pointwise, whole
 from models.registry import build
+from models.thin import Factors, SparseLinear
+from tests import zoo
 
 SPECS = [
     CrnnSpec(channels=2, hidden=12, input_rank=3, recurrent_rank=4),
@@ -38,12 +43,12 @@ def run_stream(model: Crnn, audio: torch.Tensor, sizes: list[int]) -> torch.Tens
 def test_it_is_the_gru_of_the_product(spec: CrnnSpec) -> None:
     """Torch's own layer, given the product of the factors as its weights."""
     model, audio = model_of(spec), torch.randn(3, 40, 101)
-    whole = model.whole()
-    assert type(whole.gru) is nn.GRU
+    plain = whole(model)
+    assert type(plain.gru) is nn.GRU
     with torch.no_grad():
-        torch.testing.assert_close(tuple(model(audio)), tuple(whole(audio)), atol=1e-6, rtol=0)
+        torch.testing.assert_close(tuple(model(audio)), tuple(plain(audio)), atol=1e-6, rtol=0)
         streamed = run_stream(model, audio, [1, 30, 0, 70])
-        torch.testing.assert_close(streamed[:, -1], whole(audio).logits, atol=1e-5, rtol=0)
+        torch.testing.assert_close(streamed[:, -1], plain(audio).logits, atol=1e-5, rtol=0)
 
 
 def test_a_step_through_the_factors_is_the_fused_one() -> None:
@@ -62,9 +67,9 @@ def test_parameters_and_macs_by_hand() -> None:
     spec, hidden, gates = SPECS[0], 12, 36
     factors = sum(3 * (width + gates) + 4 * (hidden + gates) for width in (36, hidden))
     products = sum(gates * width + gates * hidden for width in (36, hidden))
-    model, whole = model_of(spec), model_of(CrnnSpec(channels=2, hidden=hidden))
-    assert count_params(model) - count_params(whole) == factors - products
-    assert count_macs(model, 101) - count_macs(whole, 101) == 11 * (factors - products)
+    model, plain = model_of(spec), model_of(CrnnSpec(channels=2, hidden=hidden))
+    assert count_params(model) - count_params(plain) == factors - products
+    assert count_macs(model, 101) - count_macs(plain, 101) == 11 * (factors - products)
 
 
 def test_of_sparse_factors_only_what_is_not_zero_counts_and_is_saved() -> None:
@@ -81,20 +86,6 @@ def test_of_sparse_factors_only_what_is_not_zero_counts_and_is_saved() -> None:
     audio = torch.randn(2, 40, 101)
     with torch.no_grad():
         assert torch.equal(again.eval()(audio).logits, sparse(audio).logits)
-
-
-@pytest.mark.parametrize(("outputs", "inputs", "kept"), [(5, 3, 6), (4, 8, 13)])
-def test_a_sparse_matrix_keeps_its_largest_weights(outputs: int, inputs: int, kept: int) -> None:
-    weight = torch.randn(outputs, inputs)
-    linear = SparseLinear(inputs, outputs, sparsity=0.6)
-    linear.fill(weight)
-    least = weight.abs().flatten().sort(descending=True).values[kept - 1]
-    expected = torch.where(weight.abs() >= least, weight, 0.0)
-    assert torch.equal(linear.weight, expected)
-    places = np.unpackbits(linear.bitmap.numpy().flatten(), bitorder="little")[: weight.numel()]
-    assert places.tolist() == (expected.flatten() != 0).int().tolist()
-    x = torch.randn(7, inputs)
-    torch.testing.assert_close(linear(x), x @ expected.T)
 
 
 def test_training_leaves_the_zeros_where_they_are() -> None:
@@ -125,7 +116,7 @@ def test_the_start_is_the_nearest_matrix_of_that_rank() -> None:
     model.start_from(trained)
     weight = trained.gru.get_parameter("weight_hh_l1").detach().numpy()
     values = np.linalg.svd(weight, compute_uv=False)
-    missing = weight - model.whole().gru.get_parameter("weight_hh_l1").detach().numpy()
+    missing = weight - whole(model).gru.get_parameter("weight_hh_l1").detach().numpy()
     assert np.linalg.norm(missing) == pytest.approx(np.linalg.norm(values[4:]), rel=1e-4)
     for name in ("conv.weight", "classifier.bias"):
         assert torch.equal(model.get_parameter(name), trained.get_parameter(name))
@@ -140,18 +131,127 @@ def test_another_architecture_is_no_start() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_both_factors_are_equally_large() -> None:
-    up, down = low_rank(torch.randn(9, 5), 3)
-    assert up.norm().item() == pytest.approx(down.norm().item(), rel=1e-5)
-
-
 def test_ranks_that_save_nothing_are_refused() -> None:
     """36 x 12 holds 432 numbers: 9 (36 + 12) are as many."""
-    CrnnSpec(hidden=12, recurrent_rank=8)
-    with pytest.raises(ModelError, match="1 to 8 do"):
-        CrnnSpec(hidden=12, recurrent_rank=9)
+    build(CrnnSpec(hidden=12, recurrent_rank=8))
+    with pytest.raises(ModelError, match="recurrent_rank=9 makes the GRU no smaller; 1 to 8 do"):
+        build(CrnnSpec(hidden=12, recurrent_rank=9))
 
 
 def test_fields_that_came_later_do_not_rename_runs() -> None:
     assert not {"input_rank", "sparsity"} & set(spec_values(CrnnSpec()))
     assert spec_values(SPECS[0])["recurrent_rank"] == 4
+
+
+def assert_same(one: KwsModel, other: KwsModel, within: float = 1e-5) -> None:
+    heard = torch.randn(2, 40, 101)
+    with torch.no_grad():
+        left, right = one.eval()(heard), other.eval()(heard)
+    torch.testing.assert_close(left.logits, right.logits, atol=within, rtol=0)
+    if left.energies is not None:
+        torch.testing.assert_close(left.energies, right.energies, atol=within, rtol=0)
+
+
+def of_full_rank(trained: KwsModel) -> ModelSpec:
+    """Every matrix as two factors that lose nothing; of a deep GRU only those that read the state."""
+    ranks = tuple(min(layer.weight.shape[:2]) for layer in pointwise(trained).values())
+    spec = replace(trained.spec, layer_ranks=ranks)
+    for gru in grus(trained).values():
+        reads = min(gru.input_size, 3 * gru.hidden_size) if gru.num_layers == 1 else 0
+        spec = replace(spec, input_rank=reads, recurrent_rank=gru.hidden_size)
+    return spec
+
+
+@pytest.mark.parametrize("spec", [spec for spec in zoo.SPECS if spec == spec.whole], ids=zoo.name_of)
+def test_full_rank_loses_nothing(spec: ModelSpec) -> None:
+    trained = zoo.model_of(spec)
+    model = built(type(trained), of_full_rank(trained), check=False)
+    assert not pointwise(model).keys() & pointwise(trained).keys()
+    assert not grus(model)
+    model.start_from(trained)
+    assert_same(model, trained)
+    assert_same(whole(model), trained)
+
+
+@pytest.mark.parametrize("spec", zoo.FACTORED, ids=zoo.name_of)
+def test_a_start_from_matrices_of_that_rank_loses_nothing(spec: ModelSpec) -> None:
+    """Norms' statistics are taken over too."""
+    trained, model = whole(zoo.model_of(spec, seed=1)), zoo.model_of(spec, seed=2)
+    assert trained.spec == spec.whole
+    assert trained.state_dict().keys() == zoo.model_of(spec.whole).state_dict().keys()
+    assert count_params(model) < count_params(trained)
+    with pytest.raises(AssertionError):
+        assert_same(model, trained, within=1e-3)
+    model.start_from(trained)
+    assert_same(model, trained)
+
+
+@pytest.mark.parametrize("spec", zoo.FACTORED, ids=zoo.name_of)
+def test_weights_are_read_back(spec: ModelSpec) -> None:
+    model, again = zoo.model_of(spec, seed=1), zoo.model_of(spec, seed=2)
+    again.load_state_dict(model.state_dict())
+    assert_same(again, model, within=0)
+
+
+@dataclass(frozen=True)
+class HandSpec(ModelSpec):
+    hidden: int = 9
+
+
+class Hand(KwsModel):
+    """A pointwise convolution, a GRU, a linear layer after its last frame, and the classifier."""
+
+    def __init__(self, spec: HandSpec) -> None:
+        super().__init__(spec)
+        self.point = nn.Conv1d(40, 12, 1)
+        self.gru = nn.GRU(12, spec.hidden, batch_first=True)
+        self.inner = nn.Linear(spec.hidden, 8)
+        self.again = self.inner
+        self.classifier = nn.Linear(8, 2)
+
+    def forward(self, log_mel: torch.Tensor) -> ModelOutput:
+        outputs, _ = self.gru(self.point(log_mel).transpose(1, 2))
+        return ModelOutput(self.classifier(torch.tanh(self.again(outputs[:, -1]))), None)
+
+
+def test_one_layer_of_each_kind_by_hand() -> None:
+    """40 x 12 in rank 3, 12 x 27 in rank 4, 9 x 27 in rank 5, 9 x 8 in rank 2; 7 steps a unit of the GRU."""
+    spec = HandSpec(input_rank=4, recurrent_rank=5, layer_ranks=(3, 2, 0))
+    model = built(Hand, spec)
+    point, inner, classifier = 3 * (40 + 12) + 12, 2 * (9 + 8) + 8, 2 * 8 + 2
+    gru = 4 * (12 + 27) + 27 + 5 * (9 + 27) + 27
+    assert count_params(model) == point + gru + inner + classifier
+    assert count_macs(model, 101) == 101 * (point + gru + 7 * 9) + inner + classifier
+    names = {name.rpartition(".")[0] for name in model.state_dict()}
+    assert names == {
+        *("point.0", "point.1", "gru.input.0.0", "gru.input.0.1", "gru.recurrent.0.0", "gru.recurrent.0.1"),
+        *("inner.0", "inner.1", "again.0", "again.1", "classifier"),
+    }
+
+
+def test_a_layer_that_stands_in_two_places_stays_one() -> None:
+    model = built(Hand, HandSpec(layer_ranks=(0, 2, 0)))
+    assert isinstance(model.again, Factors)
+    assert model.inner is model.again
+    trained = built(Hand, HandSpec())
+    model.start_from(trained)
+    assert_same(whole(model), model)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "says"),
+    [
+        ({"layer_ranks": (3, 2)}, "2 numbers, and Hand 3 linear layers .*: point, inner, classifier"),
+        ({"layer_ranks": (10, 0, 0)}, "layer_ranks=10 makes point no smaller; 1 to 9 do, and 0 keeps"),
+        ({"layer_ranks": (0, -1, 0)}, "layer_ranks=-1 makes inner no smaller; 1 to 4 do"),
+        ({"input_rank": 9}, "input_rank=9 makes the GRU no smaller; 1 to 8 do"),
+    ],
+)
+def test_ranks_that_there_is_no_layer_for_are_refused(ranks: dict[str, Any], says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        built(Hand, HandSpec(**ranks))
+
+
+def test_a_model_without_a_gru_has_no_ranks_of_one() -> None:
+    with pytest.raises(ModelError, match="Residual has no GRU that can be factored; input_rank"):
+        zoo.model_of(zoo.ResidualSpec(input_rank=2))

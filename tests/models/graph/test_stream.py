@@ -12,7 +12,17 @@ from models.errors import ModelError
 from models.graph.axes import TIME
 from models.graph.stream import delay_frames
 from models.graph.trace import graph_of
-from tests.zoo import OWN, SPECS, CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, name_of
+from tests.zoo import (
+    FACTORED,
+    OWN,
+    SPECS,
+    CausalSpec,
+    DepthwiseSpec,
+    ResidualSpec,
+    SplitSpec,
+    model_of,
+    name_of,
+)
 
 FRAMES = 101
 CUTS = ([FRAMES], [1] * FRAMES, [0, 19, 1, 44, 37], [3, 95, 3])
@@ -24,6 +34,8 @@ TIMES = {
     CausalSpec(): (2, 2, 1),
     SplitSpec(): (0, 2 + 4, 1),
 }
+# What is one frame wide is so in two layers too.
+TIMES |= {spec: TIMES[type(spec)()] for spec in FACTORED if type(spec)() in TIMES}
 
 
 def run_stream(model: KwsModel, audio: Tensor, sizes: list[int], buffer: int | None) -> Tensor:

@@ -10,6 +10,7 @@ from compressors.surgery import narrow, zero_units
 from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.crnn import CrnnSpec
 from models.errors import ModelError
+from models.factored import built
 from models.graph.units import width_groups
 from models.registry import build
 from tests.zoo import SPECS, CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, name_of
@@ -61,7 +62,7 @@ def test_cut_is_masked(spec: ModelSpec, every: int) -> None:
 def test_a_narrowed_model_is_built_again_from_its_specification(spec: ModelSpec) -> None:
     prune = StructuredPrune(keep=0.5)
     small = prune.surgery(prune.prepare(model_of(spec)))
-    again = type(small)(small.spec)
+    again = built(type(small), small.spec)
     again.load_state_dict(small.state_dict())
     log_mel = torch.randn(1, 40, 101)
     with torch.no_grad():
@@ -83,6 +84,20 @@ def test_a_norms_statistics_are_cut_with_its_channel() -> None:
     for name in ("weight", "bias", "running_mean", "running_var"):
         before, after = (form.state_dict()[f"norms.1.{name}"] for form in (model, small))
         assert torch.equal(after, before[[1, 4]])
+
+
+def test_a_rank_that_a_narrower_layer_has_no_use_for_hides_no_group() -> None:
+    """At most 8 make 33 x 11 smaller, and 7 do 30 x 10."""
+    groups = width_groups(build(CrnnSpec(channels=2, hidden=11, recurrent_rank=8)))
+    assert [group.name for group in groups] == ["conv", "gru.0", "gru.1", "attention.0"]
+
+
+def test_the_inner_axis_of_factors_is_nobodys() -> None:
+    """Their rank is 8, as is a width; of it only the outer sides are cut."""
+    model = model_of(DepthwiseSpec(24, 48, layer_ranks=(8, 8, 0)))
+    members = {(one.name, one.dim) for group in width_groups(model) for one in group.members}
+    assert {("point.0.weight", 1), ("point.1.weight", 0), ("point.1.bias", 0)} <= members
+    assert not {("point.0.weight", 0), ("point.1.weight", 1), ("gate.0.weight", 0)} & members
 
 
 def test_classes_and_mel_bands_stay() -> None:
