@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,10 @@ class ModelSpec:
     def attention_frames(self, mel_frames: int) -> int | None:
         """Frames T' that attention weighs in an input of T mel frames; None without attention."""
         return None
+
+    def written_out(self) -> Self:
+        """The same architecture with every width in a field of its own; itself where that is so already."""
+        return self
 
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)

@@ -32,7 +32,7 @@ class Family:
 
 _FAMILIES: Registry[Family] = Registry("model", ModelError, lambda family: family.model)
 # The modules of this package that register a family when they are imported.
-_OWN = ("models.crnn",)
+_OWN = ("models.crnn", "models.gru", "models.ds_cnn", "models.tc_resnet", "models.bc_resnet")
 
 
 def _families() -> dict[str, Family]:
