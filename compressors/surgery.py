@@ -91,7 +91,7 @@ def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
             own = torch.isin(torch.tensor(member.units), torch.cat([units, torch.tensor([NOBODY])]))
             place = (member.name, member.dim)
             stays[place] = stays.get(place, torch.ones_like(own)) & own
-    spec = model.spec
+    spec = model.spec.written_out()
     for field, width in widths.items():
         spec = field.set(spec, width)
     # Building draws from the global generator; a copy of a model must not move it.

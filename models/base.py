@@ -84,6 +84,10 @@ class ModelSpec:
         """The same architecture without factors."""
         return replace(self, input_rank=0, recurrent_rank=0, sparsity=0.0, layer_ranks=())
 
+    def written_out(self) -> Self:
+        """The same architecture with every width in a field of its own; itself where that is so already."""
+        return self
+
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)
 

@@ -67,7 +67,12 @@ class CrnnSpec(ModelSpec):
         return (self.n_mels - self.kernel[0]) // self.stride[0] + 1
 
 
-@register("crnn", CrnnSpec())
+@register(
+    "crnn",
+    CrnnSpec(),
+    student=CrnnSpec(channels=4, kernel=(15, 5), hidden=21),
+    aligned=CrnnSpec(channels=2, kernel=(5, 20), hidden=10),
+)
 class Crnn(KwsModel):
     """Log-mel (B, M, T) -> Conv2d -> GRU -> attention over time -> Linear.
 

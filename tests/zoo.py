@@ -1,5 +1,6 @@
-"""Models for tests: every registered family, the example, and some that hold what families are made of."""
+"""Models for tests: every registered family, the examples, and some that hold what families are made of."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -7,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.model_gru import GruSpec
 from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import CrnnSpec
@@ -160,6 +160,9 @@ class Split(KwsModel):
         return ModelOutput(self.decide(self.frames(log_mel)), None)
 
 
+for example in ("model_matchbox", "operation_prelu"):
+    importlib.import_module(f"examples.{example}")
+
 OWN: dict[type[ModelSpec], Callable[..., KwsModel]] = {
     ResidualSpec: Residual,
     DepthwiseSpec: Depthwise,
@@ -175,7 +178,6 @@ FACTORED: list[ModelSpec] = [
 ]
 SPECS: list[ModelSpec] = [
     *(registry.family(name).default for name in registry.names()),
-    *([] if "gru" in registry.names() else [GruSpec()]),
     CrnnSpec(channels=3, hidden=7, attention=5, layers=3),
     *(spec() for spec in OWN),
     *FACTORED,

@@ -42,7 +42,8 @@ class Reach(NamedTuple):
     fill: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
+# Without a text: it would hold those of its inputs, which hold those of theirs.
+@dataclass(frozen=True, eq=False, repr=False)
 class Call:
     """One call in a forward.
 
@@ -97,7 +98,7 @@ class Call:
         return general
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Node(Call):
     """A call with what is known of it.
 

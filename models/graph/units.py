@@ -80,7 +80,7 @@ def width_groups(model: KwsModel) -> tuple[WidthGroup, ...]:
         ModelError: The forward cannot be read.
     """
     found = _groups(model)
-    named = _fields(type(model), model.spec)
+    named = _fields(type(model), model.spec.written_out())
     return tuple(
         WidthGroup(name, named[name], size, members)
         for name, (size, members) in found.items()

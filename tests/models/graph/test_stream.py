@@ -24,8 +24,9 @@ from tests.zoo import (
     name_of,
 )
 
-FRAMES = 101
-CUTS = ([FRAMES], [1] * FRAMES, [0, 19, 1, 44, 37], [3, 95, 3])
+# Long enough for some decisions of what hears most ahead.
+FRAMES = 151
+CUTS = ([FRAMES], [1] * FRAMES, [0, 19, 1, 44, 87], [3, 145, 3])
 # By hand, in mel frames: what lies ahead of a decision, the frame with which the first one comes, the step.
 # residual: 1 + 4 + 2 * 4 + 2 * 2 behind the middle of its windows, and as much before the first decision.
 TIMES = {
