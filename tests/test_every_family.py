@@ -13,30 +13,33 @@ import torch
 from torch import Tensor
 
 from bench.ship.c_host import compile_host
-from bench.ship.extras import extra
 from bench.ship.onnx_export import to_bytes as onnx_bytes
 from bench.ship.onnx_run import OnnxSpotter
 from bench.ship.onnx_weights import of_float, of_integer
 from compressors.quantization.quantized import StaticQuant, integer_of
 from compressors.structured_prune import StructuredPrune, kept_units
 from compressors.surgery import zero_units
+from examples.operation_prelu import PreluSpec
 from models.base import KwsModel, ModelSpec, count_params
-from models.errors import KwsError, ModelError
+from models.errors import ModelError
 from models.graph.fold import folded, unfolded
 from models.graph.units import width_groups
 from models.integer import file
 from models.integer.kws import IntegerKws
 from models.integer.lower import lowered
 from models.integer.model import IntegerModel
-from models.integer.ops import Gather, Last, shapes_of
+from models.integer.ops import Gather
 from models.integer.real import run
 from models.integer.run import clip, compute
 from tests.zoo import SPECS, DepthwiseSpec, model_of, name_of
 
 FRAMES = 101
+LONG = 151  # the widest family decides first after 33 frames
 # A gate made of all of time, over every frame: no device could say it in a stream, and float alone has it.
-NO_INTEGER_FORM = {DepthwiseSpec(): "what moves meets what does not"}
-INTEGER = [spec for spec in SPECS if spec not in NO_INTEGER_FORM]
+NO_INTEGER_FORM = {DepthwiseSpec: "what moves meets what does not", PreluSpec: "PReLU .* has no integer form"}
+INTEGER = [spec for spec in SPECS if type(spec) not in NO_INTEGER_FORM]
+# Of what training does not see of the rounding: the root mean square, to the largest logit.
+UNSEEN = {8: 0.01, 16: 0.0015}
 
 every = pytest.mark.parametrize("spec", SPECS, ids=name_of)
 integers = pytest.mark.parametrize("spec", INTEGER, ids=name_of)
@@ -97,33 +100,34 @@ def test_its_program_computes_the_same(spec: ModelSpec) -> None:
         torch.testing.assert_close(energies, expected.energies, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("spec", NO_INTEGER_FORM, ids=name_of)
-def test_what_has_no_program_says_why(spec: ModelSpec) -> None:
-    with pytest.raises(ModelError, match=NO_INTEGER_FORM[spec]):
-        lowered(folded(model_of(spec)))
+@pytest.mark.parametrize("kind", NO_INTEGER_FORM, ids=lambda kind: kind.__name__)
+def test_what_has_no_program_says_why(kind: type[ModelSpec]) -> None:
+    with pytest.raises(ModelError, match=NO_INTEGER_FORM[kind]):
+        lowered(folded(model_of(kind())))
 
 
 @integers
 @widths
 def test_training_sees_what_ships(spec: ModelSpec, bits: str, activations: int) -> None:
-    """Of the rounding that separates float from integers, training sees all but a fifth."""
+    """Logits as training rounds them and those of the integers; the float ones are further off."""
     heard = speech(16, seed=1)
     with torch.no_grad():
         exact = model_of(spec)(heard).logits
         fake = rounding(spec, bits, activations).eval()(heard).logits
         whole = IntegerKws(integer(spec, bits, activations))(heard).logits
     error, rounded = ((one - whole).square().mean().sqrt() for one in (fake, exact))
-    assert error <= max(0.2 * rounded, 2e-4 * exact.abs().max())
+    assert error <= UNSEEN[activations] * exact.abs().max()
+    assert error < rounded
 
 
 @integers
 def test_integers_stream_what_the_clips_frames_say(spec: ModelSpec) -> None:
     """Frames of a whole clip, padding included, and the decision on the last ones of them: bit for bit."""
-    model, heard = integer(spec), speech(2)
+    model, heard = integer(spec), speech(2, LONG)
     values = _frames(model, heard.numpy())
     spotter, found = IntegerKws(model).eval(), []
     state = spotter.init_state(2, 4)
-    for chunk in heard.split([0, 19, 1, 44, 37], -1):
+    for chunk in heard.split([0, 19, 1, 44, 87], -1):
         logits, state = spotter.stream(chunk, state)
         found.append(logits)
     streamed = torch.cat(found, 1)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from bench.measure import artifact, count_macs
+from bench.measure import count_macs
 from models.integer import file as kws_file
 from compressors.chain import parse
 from models.base import KwsModel, count_params
 from models.crnn import CrnnSpec
 from models.integer.kws import IntegerKws
 from models.registry import build
+from models.shipped import shipped
 
 FROZEN = Path(__file__).parent / "frozen"
 CHAINS = ["", "kd", "ad+kd", "sp", "sp+ad+kd:channels=6", "lr", "lr:rank=4+ad+kd"]
@@ -52,7 +53,7 @@ def measured(text: str) -> dict[str, Any]:
     with torch.inference_mode():
         output = model(log_mel())
         stream = streamed(model, log_mel())
-    stored = artifact(model)
+    stored = shipped(model, converted=False).sizes
     return {
         "params": count_params(model),
         "macs": count_macs(model),
@@ -66,9 +67,9 @@ def measured(text: str) -> dict[str, Any]:
 
 def integer_model(text: str) -> IntegerKws:
     chain, model = model_of(text)
-    shipped = chain.convert(chain.calibrate(model, log_mel(64)))
-    assert isinstance(shipped, IntegerKws)
-    return shipped
+    made = chain.convert(chain.calibrate(model, log_mel(64)))
+    assert isinstance(made, IntegerKws)
+    return made
 
 
 def file_of(text: str) -> Path:

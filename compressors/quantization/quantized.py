@@ -99,10 +99,10 @@ class Quantization(Compressor):
 
     def calibrate(self, model: KwsModel, log_mel: Tensor) -> KwsModel:
         """The model with rounding put in, its ranges observed on clips (N, M, T)."""
-        if not isinstance(_form_of(model.spec), Lowered):
+        try:
+            form = lowered(plain := folded(model))
+        except ModelError:  # refused before, unless float is asked for
             return model
-        plain = folded(model)
-        form = lowered(plain)
         observer = Observer(form, self.activations)
         with torch.no_grad():
             run(form.program, form.matrices(plain), log_mel, observer)
@@ -116,7 +116,7 @@ class Quantization(Compressor):
         """
         if isinstance(model, RoundingModel):
             return IntegerKws(integer_of(model)).eval()
-        if isinstance(_form_of(model.spec), Lowered):
+        if not self.fallback:
             raise ChainError(f"{self.token}: ranges are calibrated on clips before a model is converted")
         return RoundedWeights(model, width_of(self.token, self.bits, "")).eval()
 
