@@ -1,10 +1,10 @@
-"""MatchboxNet's layers: bench run --plugin examples/model_matchbox.py --model matchbox --chain dq+sp+kd."""
+"""A module of your own: bench run --plugin examples/model_matchbox.py --model matchbox --chain sq+sp."""
 
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.base import N_CLASSES, N_MELS, KwsModel, ModelOutput, ModelSpec
+from models.base import N_CLASSES, N_MELS, ModelSpec
 from models.registry import register
 
 
@@ -19,11 +19,11 @@ def separable(before: int, width: int, kernel: int, stride: int = 1) -> nn.Seque
 
 
 @register("matchbox", MatchboxSpec())
-class Matchbox(KwsModel):
+class Matchbox(nn.Module):
     """After Majumdar and Ginsburg, "MatchboxNet: 1D Time-Channel Separable Convolutional Network", 2020."""
 
     def __init__(self, spec: MatchboxSpec) -> None:
-        super().__init__(spec)
+        super().__init__()
         *widths, last = spec.widths
         self.first = separable(N_MELS, widths[0], 11, 2)
         pairs = list(zip(widths, widths[1:], (13, 15, 17), strict=False))
@@ -32,8 +32,9 @@ class Matchbox(KwsModel):
         self.last = separable(widths[-1], last, 29)
         self.classifier = nn.Linear(last, N_CLASSES)
 
-    def forward(self, log_mel: Tensor) -> ModelOutput:
+    def forward(self, log_mel: Tensor) -> Tensor:
         x = self.first(log_mel).relu()
         for block, shortcut in zip(self.blocks, self.shortcuts, strict=True):
             x = (block(x) + shortcut(x)).relu()
-        return ModelOutput(self.classifier(self.last(x).relu().mean(-1)), energies=None)
+        logits: Tensor = self.classifier(self.last(x).relu().mean(-1))
+        return logits

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
-from models.base import KwsModel, ModelSpec
+from torch import Tensor, nn
+
+from models.base import KwsModel, ModelOutput, ModelSpec
 from models.errors import ModelError
 from models.factored import built
 from models.registering import Registry, check_class, check_frozen, defined_in, shown
+
+Factory = Callable[[Any], nn.Module]
+MadeT = TypeVar("MadeT", bound=Factory)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,38 @@ _FAMILIES: Registry[Family] = Registry("model", ModelError, lambda family: famil
 _OWN = ("models.crnn", "models.gru", "models.ds_cnn", "models.tc_resnet", "models.bc_resnet")
 
 
+class OfModule(KwsModel):
+    """An ordinary module that gives logits (B, K), or logits and attention energies, as a keyword spotter."""
+
+    factory: ClassVar[Factory]
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.module = type(self).factory(spec)
+        if not isinstance(self.module, nn.Module):
+            raise ModelError(f"{type(self).__name__} gave {shown(self.module)}, which is no torch module")
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        """What the module gives."""
+        given = self.module(log_mel)
+        return ModelOutput(*given) if isinstance(given, tuple) else ModelOutput(given, None)
+
+
+def _kind_of(model: Any) -> type[KwsModel]:
+    """A class of keyword spotters, or what makes one of a class or a function that gives ordinary modules."""
+    is_class = isinstance(model, type)
+    if inspect.isfunction(model) or (
+        is_class and issubclass(model, nn.Module) and not issubclass(model, KwsModel)
+    ):
+        about = {"factory": staticmethod(model), "__module__": model.__module__, "__doc__": model.__doc__}
+        return type(model.__name__, (OfModule,), about)
+    if not is_class:
+        raise ModelError(f"{shown(model)} must be a class of torch modules, or a function that makes them")
+    check_class(model, KwsModel, ModelError)
+    kind: type[KwsModel] = model
+    return kind
+
+
 def _families() -> dict[str, Family]:
     for module in _OWN:
         importlib.import_module(module)
@@ -44,8 +83,11 @@ def _families() -> dict[str, Family]:
 
 def register(
     name: str, default: ModelSpec, *, student: ModelSpec | None = None, aligned: ModelSpec | None = None
-) -> Callable[[type[KwsModel]], type[KwsModel]]:
-    """Class decorator that makes a model family available under a name.
+) -> Callable[[MadeT], MadeT]:
+    """Decorator that makes a model family available under a name.
+
+    It stands above a class of keyword spotters, or above any class or function that makes a torch module of
+    the specification, whose forward gives logits (B, K) of log-mel (B, M, T).
 
     Args:
         name: What ``--model`` takes.
@@ -66,15 +108,15 @@ def register(
         if small is not None and type(small) is not type(default):
             raise ModelError(f"{name}: its student {small!r} must be another {type(default).__name__}")
 
-    def add(model: type[KwsModel]) -> type[KwsModel]:
-        check_class(model, KwsModel, ModelError)
+    def add(model: MadeT) -> MadeT:
+        kind = _kind_of(model)
         for other in _FAMILIES.values():
             if type(other.default) is type(default) and other.name != name:
                 raise ModelError(
                     f"{type(default).__name__} already belongs to the model {other.name!r}, by "
                     f"{defined_in(other.model)}; give {name!r} a specification class of its own"
                 )
-        _FAMILIES.enter(name, Family(name, default, model, student, aligned or student))
+        _FAMILIES.enter(name, Family(name, default, kind, student, aligned or student))
         return model
 
     return add

@@ -3,12 +3,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ModelError
+from models.graph.units import width_groups
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Unfinished(KwsModel): ...
     ("name", "default", "model", "says"),
     [
         ("other", OtherSpec(), OtherSpec, "OtherSpec must be a class that derives from KwsModel"),
-        ("other", OtherSpec(), lambda spec: None, "<lambda> must be a class that derives from KwsModel"),
+        ("other", OtherSpec(), 3, "3 must be a class of torch modules, or a function that makes them"),
         ("other", OtherSpec(), Unfinished, "Unfinished must define forward of KwsModel"),
         ("other", OtherSpec, Crnn, "OtherSpec must be an instance of a class that derives from ModelSpec"),
         ("other", {"width": 3}, Crnn, r"other: \{'width': 3\} must be an instance"),
@@ -87,3 +89,42 @@ def test_what_is_no_model_is_refused(name: Any, default: Any, model: Any, says: 
     with pytest.raises(ModelError, match=says):
         registry.register(name, default)(model)
     assert registry.names() == there
+
+
+class Ordinary(nn.Module):
+    """Knows nothing of keyword spotters."""
+
+    def __init__(self, options: OtherSpec) -> None:
+        super().__init__()
+        self.first, self.out = nn.Conv1d(40, options.width, 3), nn.Linear(options.width, 2)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        logits: Tensor = self.out(self.first(log_mel).relu().mean(-1))
+        return logits
+
+
+def made(options: OtherSpec) -> nn.Module:
+    return Ordinary(options)
+
+
+@pytest.mark.parametrize("kind", [Ordinary, made])
+def test_an_ordinary_module_is_a_family(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_FAMILIES", copy(registry._FAMILIES))
+    assert registry.register("other", OtherSpec())(kind) is kind
+    model, heard = registry.build(OtherSpec(5)).eval(), torch.randn(2, 40, 9)
+    assert model.spec == OtherSpec(5)
+    assert count_params(model) == 5 * 40 * 3 + 5 + 2 * 5 + 2
+    assert model(heard).energies is None
+    assert torch.equal(model(heard).logits, model.module(heard))  # type: ignore[operator]
+    (group,) = width_groups(model)
+    assert (str(group.field), group.size) == ("width", 5)
+
+
+def test_a_function_that_makes_no_module_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_FAMILIES", copy(registry._FAMILIES))
+
+    def nothing(options: OtherSpec) -> None: ...
+
+    registry.register("other", OtherSpec())(nothing)  # type: ignore[type-var]
+    with pytest.raises(ModelError, match="nothing gave None, which is no torch module"):
+        registry.build(OtherSpec())
