@@ -49,7 +49,7 @@ def count_unbuilt(spec: ModelSpec) -> int:
 
 
 def layers_of(spec: ModelSpec) -> KwsModel:
-    """A model to look at, described only where its family can be.
+    """A model to look at: described only, or built where its family computes with values meanwhile.
 
     Raises:
         ModelError: It cannot be built.
@@ -62,7 +62,7 @@ def layers_of(spec: ModelSpec) -> KwsModel:
         try:
             with torch.random.fork_rng(devices=[]):
                 return build(spec)
-        except RuntimeError as error:
+        except Exception as error:
             raise _too_large(error) from None
 
 

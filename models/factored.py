@@ -215,6 +215,7 @@ def _check(field: str, rank: int, what: str, sizes: Iterable[tuple[int, int]]) -
 
 def factored_layers(module: nn.Module, path: str = "") -> Iterator[tuple[str, FactoredGru | Factors]]:
     """All layers of a model that are factored, with their paths; the matrices of a GRU are one layer."""
+    # Not named_children, which knows one place of a layer that stands in two.
     for name, child in module._modules.items():
         if isinstance(child, FactoredGru | Factors):
             yield path + name, child

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models import registry
 from models.base import N_CLASSES, N_MELS, KwsModel, ModelOutput, ModelSpec, count_params
-from models.budget import count_unbuilt, refuse_larger, training_bytes
+from models.budget import count_unbuilt, layers_of, refuse_larger, training_bytes
 from models.crnn import CrnnSpec
 from models.errors import ModelError
 from models.registry import build
@@ -102,6 +102,19 @@ def test_what_is_not_larger_and_the_base_itself_are_let_through(tiny: TinySpec) 
 def test_a_family_that_computes_while_it_is_built_cannot_be_counted_ahead(tiny: TinySpec) -> None:
     base = replace(tiny, reads_values=True)
     refuse_larger(replace(base, hidden=400), base)
+
+
+def test_layers_can_be_looked_at_without_memory_where_that_can_be(tiny: TinySpec) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    for computes in (False, True):
+        layer = layers_of(replace(tiny, reads_values=computes)).get_submodule("inner")
+        assert tuple(layer.weight.shape) == (3, N_MELS)
+        assert layer.weight.is_meta is not computes
+    assert torch.equal(torch.get_rng_state(), before)
+    for sizes in ({"hidden": 10**18}, {"hidden": 10**30}, {"hidden": 10**18, "reads_values": True}):
+        with pytest.raises(ModelError, match="of these sizes cannot be built"):
+            layers_of(replace(tiny, **sizes))
 
 
 def test_the_memory_of_a_step_by_hand(tiny: TinySpec) -> None:

@@ -35,6 +35,7 @@ SPECS = [
     CrnnSpec(channels=2, hidden=9, layers=1, attention=9),
     CrnnSpec(channels=2, kernel=(3, 4), stride=(5, 9), hidden=6),
     CrnnSpec(channels=2, hidden=12, input_rank=3, recurrent_rank=4),
+    CrnnSpec(channels=2, hidden=12, recurrent_rank=4, layer_ranks=(3, 0, 0)),
 ]
 
 
