@@ -99,7 +99,12 @@ class CrnnSpec(ModelSpec):
         return bool(self.input_rank or self.recurrent_rank)
 
 
-@register("crnn", CrnnSpec())
+@register(
+    "crnn",
+    CrnnSpec(),
+    student=CrnnSpec(channels=4, kernel=(15, 5), hidden=21),
+    aligned=CrnnSpec(channels=2, kernel=(5, 20), hidden=10),
+)
 class Crnn(KwsModel):
     """Log-mel (B, M, T) -> Conv2d -> GRU -> attention over time -> Linear.
 

@@ -13,11 +13,21 @@ from models.registering import Registry, check_class, check_frozen, defined_in, 
 
 @dataclass(frozen=True)
 class Family:
-    """A registered model family: its name, its default specification and its class."""
+    """A registered model family.
+
+    Attributes:
+        name: What ``--model`` takes.
+        default: The uncompressed base.
+        model: Its class.
+        student: The small model that distillation trains unless it is told another; None where there is none.
+        aligned: The same where its frames over time have to be the base's.
+    """
 
     name: str
     default: ModelSpec
     model: type[KwsModel]
+    student: ModelSpec | None = None
+    aligned: ModelSpec | None = None
 
 
 _FAMILIES: Registry[Family] = Registry("model", ModelError, lambda family: family.model)
@@ -31,15 +41,19 @@ def _families() -> dict[str, Family]:
     return _FAMILIES
 
 
-def register(name: str, default: ModelSpec) -> Callable[[type[KwsModel]], type[KwsModel]]:
+def register(
+    name: str, default: ModelSpec, *, student: ModelSpec | None = None, aligned: ModelSpec | None = None
+) -> Callable[[type[KwsModel]], type[KwsModel]]:
     """Class decorator that makes a model family available under a name.
 
     Args:
         name: What ``--model`` takes.
         default: The uncompressed base: the specification that is trained as teacher.
+        student: What distillation trains unless it is told another size, of the same class.
+        aligned: The same with as many frames over time as the base; None: ``student`` has them.
 
     Raises:
-        ModelError: The name, or the type of the specification, is taken; or either is not of its kind.
+        ModelError: The name, or the type of the specification, is taken; or one of them is not of its kind.
     """
     _FAMILIES.check_name(name)
     if not isinstance(default, ModelSpec):
@@ -47,6 +61,9 @@ def register(name: str, default: ModelSpec) -> Callable[[type[KwsModel]], type[K
             f"{name}: {shown(default)} must be an instance of a class that derives from ModelSpec"
         )
     check_frozen(type(default), ModelError)
+    for small in (student, aligned):
+        if small is not None and type(small) is not type(default):
+            raise ModelError(f"{name}: its student {small!r} must be another {type(default).__name__}")
 
     def add(model: type[KwsModel]) -> type[KwsModel]:
         check_class(model, KwsModel, ModelError)
@@ -56,7 +73,7 @@ def register(name: str, default: ModelSpec) -> Callable[[type[KwsModel]], type[K
                     f"{type(default).__name__} already belongs to the model {other.name!r}, by "
                     f"{defined_in(other.model)}; give {name!r} a specification class of its own"
                 )
-        _FAMILIES.enter(name, Family(name, default, model))
+        _FAMILIES.enter(name, Family(name, default, model, student, aligned or student))
         return model
 
     return add

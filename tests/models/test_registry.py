@@ -1,10 +1,12 @@
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from models import registry
-from models.base import KwsModel, ModelSpec
+from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ModelError
 
@@ -33,6 +35,31 @@ def test_names_and_specifications_are_given_once() -> None:
         ModelError, match=r"CrnnSpec already belongs to the model 'crnn', by .*crnn\.py; give"
     ):
         registry.register("twin", CrnnSpec())(Crnn)
+
+
+def test_the_students_of_the_base_are_those_of_the_study() -> None:
+    """Its published counts; with attention the student hears as many frames as the base."""
+    crnn = registry.family("crnn")
+    assert crnn.student is not None
+    assert crnn.aligned is not None
+    assert [count_params(registry.build(spec)) for spec in (crnn.student, crnn.aligned)] == [8329, 2445]
+    assert crnn.aligned.attention_frames(101) == crnn.default.attention_frames(101)
+
+
+def test_a_student_is_of_its_own_family_and_stands_in_for_the_aligned_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry, "_FAMILIES", copy(registry._FAMILIES))
+
+    class Other(KwsModel):
+        def forward(self, log_mel: Tensor) -> ModelOutput:
+            return ModelOutput(log_mel.mean(-1), None)
+
+    with pytest.raises(ModelError, match=r"other: its student CrnnSpec\(.*\) must be another OtherSpec"):
+        registry.register("other", OtherSpec(), student=CrnnSpec())
+    registry.register("other", OtherSpec(), student=OtherSpec(1))(Other)
+    family = registry.family("other")
+    assert (family.student, family.aligned) == (OtherSpec(1), OtherSpec(1))
 
 
 class Undecorated(ModelSpec):
