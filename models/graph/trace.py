@@ -52,17 +52,21 @@ class Graph:
         return tuple(other for other in self.nodes if node in other.inputs)
 
 
-def graph_of(model: nn.Module) -> Graph:
+def graph_of(model: nn.Module, frames: int = EXAMPLE_FRAMES) -> Graph:
     """What a model's forward computes on log-mel (B, M, T).
 
     Layers that an operation is known for are kept whole; others are looked into. A branch on a shape is
-    taken as a long clip takes it.
+    taken as the traced example takes it, a long clip.
+
+    Args:
+        model: Any model.
+        frames: Of the example, whose lengths the nodes hold.
 
     Raises:
         ModelError: An operation is not known, or the forward depends on the values that it computes.
     """
     with _evaluating(model):
-        tracer, found = _traced(model, EXAMPLE_BATCH, EXAMPLE_FRAMES)
+        tracer, found = _traced(model, EXAMPLE_BATCH, frames)
         couplings = Couplings()
         nodes: dict[fx.Node, Node] = {}
         for call in found.nodes:
@@ -70,7 +74,7 @@ def graph_of(model: nn.Module) -> Graph:
                 output = call.args[0]
             elif call.target is not ModelOutput:
                 nodes[call] = _read(model, call, nodes, tracer.value(call), couplings)
-        _refuse_lengths(found, _traced(model, EXAMPLE_BATCH + 1, EXAMPLE_FRAMES + 16)[1])
+        _refuse_lengths(found, _traced(model, EXAMPLE_BATCH + 1, frames + 16)[1])
     if not isinstance(output, fx.Node) or output.target is not ModelOutput:
         raise ModelError(f"the forward of {type(model).__name__} must return a ModelOutput")
     parts: Any = output.args
