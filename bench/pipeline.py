@@ -135,7 +135,7 @@ def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, An
         settled = replace(settled, teacher_seed=settled.seed)
     return {name: value for name, value in asdict(settled).items() if name != "split"} | {
         # The text of a chain omits its defaults, its parts hold them.
-        "chain": [(type(part).__name__, asdict(part)) for part in chain.parts],
+        "chain": [(type(part).__name__, part.settings()) for part in chain.parts],
         "spec": spec_values(family(config.model).default),
         "version": [STAGE_VERSION, FEATURES_VERSION],
     }

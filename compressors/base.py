@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -16,6 +16,11 @@ NOT_AN_OPTION = {"option": False}
 
 
 class Phase(IntEnum):
+def of_the_model(what: str) -> Mapping[str, str]:
+    """Marks a dataclass field that holds options of the model's, ``model_options``: its sizes, its widths."""
+    return {"of_the_model": what}
+
+
     """When a compressor does its main work; a chain, read from right to left, never goes back."""
 
     TRAIN = 0
@@ -58,6 +63,19 @@ class Compressor:
         return self
 
     def check(self, base: ModelSpec, student: ModelSpec) -> None:
+    @classmethod
+    def model_options(cls, base: ModelSpec) -> Mapping[str, Any]:
+        """Fields of the model's specification that are options too, with their defaults."""
+        return {}
+
+    def settings(self) -> Mapping[str, Any]:
+        """All that a run's result depends on: its fields, those of the model beside its own."""
+        found: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            found |= value if "of_the_model" in entry.metadata else {entry.name: value}
+        return found
+
         """Refuses what cannot work on this base and the student that the chain makes of it.
 
         Raises:

@@ -141,7 +141,7 @@ def parse(text: str, base: ModelSpec) -> Chain:
         >>> parse("sp+kd+ad", CrnnSpec()).label
         'SP+AD+KD'
     """
-    written = [read(piece) for piece in _pieces(text)]
+    written = [read(piece, base) for piece in _pieces(text)]
     _check_order([part for part, _ in written])
     acting = sorted(written, key=lambda pair: (-pair[0].phase, pair[0].token), reverse=True)
     tokens = frozenset(part.token for part, _ in acting)
@@ -181,7 +181,8 @@ def _check_effect(chain: Chain, base: ModelSpec, student: ModelSpec) -> None:
     trained = chain.trained.parts
     if trained and student == base and all(part.phase is Phase.TRAIN for part in trained):
         raise ChainError(
-            f"{chain.text}: the student is the base itself, nothing gets smaller; give e.g. hidden=12"
+            f"{chain.text}: the student is the base itself, nothing gets smaller; its sizes are {sizes}; "
+            "give some of them smaller"
         )
 
 
@@ -189,6 +190,7 @@ def _check_order(written: list[Compressor]) -> None:
     """Refuses repetitions, two converters, and anything after a conversion or a cut that must precede it."""
     tokens = [part.token for part in written]
     for token in tokens:
+        sizes = ", ".join(f"{name}={written(getattr(base, name))}" for name in size_names(base))
         if tokens.count(token) > 1:
             raise ChainError(f"{token!r} stands twice in {'+'.join(tokens)}; write it once, with its options")
     converters = [part.token for part in written if part.phase is Phase.CONVERT]

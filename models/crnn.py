@@ -79,10 +79,6 @@ class CrnnSpec(ModelSpec):
         if self.sparsity and not (self.factored and 1 / 32 < self.sparsity < 1):
             raise ModelError(f"sparsity={self.sparsity:g} needs a factored GRU, and to be in (1/32, 1)")
 
-    def attention_frames(self, mel_frames: int) -> int:
-        """See the base class: the windows of the convolution that fit."""
-        return (mel_frames - self.kernel[1]) // self.stride[1] + 1
-
     @property
     def attention_width(self) -> int:
         """Width of the attention's inner layer."""
