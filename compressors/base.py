@@ -9,18 +9,19 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
+from compressors.taps import Tap
 from models.base import KwsModel, ModelOutput, ModelSpec
 
 # Marks a dataclass field that a chain settles itself: it cannot be written as an option.
 NOT_AN_OPTION = {"option": False}
 
 
-class Phase(IntEnum):
 def of_the_model(what: str) -> Mapping[str, str]:
     """Marks a dataclass field that holds options of the model's, ``model_options``: its sizes, its widths."""
     return {"of_the_model": what}
 
 
+class Phase(IntEnum):
     """When a compressor does its main work; a chain, read from right to left, never goes back."""
 
     TRAIN = 0
@@ -36,12 +37,16 @@ class TrainStep(NamedTuple):
         student: What it gave for the batch.
         teacher: What the base gave for the same batch; None where the chain needs no teacher.
         labels: Classes, shape (B,).
+        student_heard: What ``student_taps`` heard, by their names, shapes (B, ...).
+        teacher_heard: What ``teacher_taps`` heard.
     """
 
     model: KwsModel
     student: ModelOutput
     teacher: ModelOutput | None
     labels: Tensor
+    student_heard: Mapping[str, Tensor] = {}
+    teacher_heard: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,6 @@ class Compressor:
     # Whether a converter first trains on: once the ranges are calibrated, under the chain's loss terms.
     tunes: ClassVar[bool] = False
 
-    def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
-        """A copy whose open options are settled by the chain's other compressors and the base."""
-        return self
-
-    def check(self, base: ModelSpec, student: ModelSpec) -> None:
     @classmethod
     def model_options(cls, base: ModelSpec) -> Mapping[str, Any]:
         """Fields of the model's specification that are options too, with their defaults."""
@@ -76,6 +76,11 @@ class Compressor:
             found |= value if "of_the_model" in entry.metadata else {entry.name: value}
         return found
 
+    def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
+        """A copy whose open options are settled by the chain's other compressors and the base."""
+        return self
+
+    def check(self, base: ModelSpec, student: ModelSpec) -> None:
         """Refuses what cannot work on this base and the student that the chain makes of it.
 
         Raises:
@@ -93,6 +98,14 @@ class Compressor:
     def needs_teacher(self) -> bool:
         """Whether training reads the base's outputs."""
         return False
+
+    def student_taps(self, student: ModelSpec) -> Mapping[str, Tap]:
+        """What its loss terms hear of layers of the model in training, by names of their own."""
+        return {}
+
+    def teacher_taps(self, base: ModelSpec) -> Mapping[str, Tap]:
+        """What they hear of layers of the base."""
+        return {}
 
     def task_share(self) -> float:
         """The share of the task loss's weight that this compressor's own terms take over."""

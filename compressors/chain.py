@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from compressors.base import Compressor, Phase, TrainStep
-from compressors.registry import read
-from models.base import KwsModel, ModelSpec, count_params
+from compressors.registry import read, written
+from compressors.taps import Tap
+from models.base import KwsModel, ModelSpec, count_params, size_names
 from models.budget import refuse_larger
 from models.errors import ChainError, ModelError
 
@@ -77,6 +78,14 @@ class Chain(Compressor):
     def needs_teacher(self) -> bool:
         """Whether any part learns from the base."""
         return any(part.needs_teacher() for part in self.parts)
+
+    def student_taps(self, student: ModelSpec) -> Mapping[str, Tap]:
+        """The taps of all parts."""
+        return {name: tap for part in self.parts for name, tap in part.student_taps(student).items()}
+
+    def teacher_taps(self, base: ModelSpec) -> Mapping[str, Tap]:
+        """The taps of all parts."""
+        return {name: tap for part in self.parts for name, tap in part.teacher_taps(base).items()}
 
     def task_share(self) -> float:
         """What all parts together take over of the task loss's weight."""
@@ -180,6 +189,7 @@ def _check_effect(chain: Chain, base: ModelSpec, student: ModelSpec) -> None:
     """Refuses a chain that trains the base once more instead of something smaller."""
     trained = chain.trained.parts
     if trained and student == base and all(part.phase is Phase.TRAIN for part in trained):
+        sizes = ", ".join(f"{name}={written(getattr(base, name))}" for name in size_names(base))
         raise ChainError(
             f"{chain.text}: the student is the base itself, nothing gets smaller; its sizes are {sizes}; "
             "give some of them smaller"
@@ -190,7 +200,6 @@ def _check_order(written: list[Compressor]) -> None:
     """Refuses repetitions, two converters, and anything after a conversion or a cut that must precede it."""
     tokens = [part.token for part in written]
     for token in tokens:
-        sizes = ", ".join(f"{name}={written(getattr(base, name))}" for name in size_names(base))
         if tokens.count(token) > 1:
             raise ChainError(f"{token!r} stands twice in {'+'.join(tokens)}; write it once, with its options")
     converters = [part.token for part in written if part.phase is Phase.CONVERT]

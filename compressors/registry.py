@@ -20,6 +20,7 @@ _COMPRESSORS: Registry[type[Compressor]] = Registry("compressor", ChainError)
 # The modules of this package that register a compressor when they are imported.
 _OWN = (
     "compressors.distill",
+    "compressors.feature_distill",
     "compressors.low_rank",
     "compressors.structured_prune",
     "compressors.dynamic_quant",
@@ -57,11 +58,11 @@ def compressors() -> dict[str, type[Compressor]]:
 def read(piece: str, base: ModelSpec) -> tuple[Compressor, str]:
     """One compressor and its canonical text, from ``token:name=value,...``.
 
-    Raises:
     Args:
         piece: As it is written.
         base: The model that the chain starts from, some of whose fields are options too.
 
+    Raises:
         ChainError: An unknown token or option, or a value that cannot be read; the message lists what exists.
 
     Example:
@@ -96,7 +97,6 @@ def read(piece: str, base: ModelSpec) -> tuple[Compressor, str]:
     return kind(**own), f"{kind.token}:{canonical}" if canonical else kind.token
 
 
-
 class Option(NamedTuple):
     """What a chain can set of a compressor.
 
@@ -106,6 +106,7 @@ class Option(NamedTuple):
         default: What holds where it is not written; None or MISSING: open.
         holder: The compressor's field that holds it with others, where it is one of the model's; else empty.
     """
+
     name: str
     hint: Any
     default: Any
@@ -154,7 +155,6 @@ def _text(text: str) -> str:
     return text
 
 
-def written(value: Any) -> str:
 _Reader = tuple[Callable[[str], Any], str]
 _READERS: dict[Any, _Reader] = {
     bool: (lambda raw: {"true": True, "false": False}[raw.lower()], "true or false"),
@@ -188,6 +188,7 @@ def _reader(hint: Any) -> _Reader | None:
     )
 
 
+def written(value: Any) -> str:
     """A value as it is written in a chain, to be read back as the same: 15x5 for a pair."""
     if isinstance(value, tuple):
         return "x".join(map(written, value))
