@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from bench.config import RECIPES
 from bench.corpora import corpora
 from bench.plugins import origin
@@ -33,7 +35,9 @@ def catalogue() -> dict[str, list[str]]:
 
 
 def _compressor(token: str, kind: type[Compressor]) -> list[str]:
-    shown = [f"{option.name}={default_text(option)}" for option in options(kind)]
+    marks = [entry.metadata.get("of_the_model") for entry in fields(kind)]
+    shown = [f"the {mark} of the model" for mark in marks if mark]
+    shown += [f"{option.name}={default_text(option)}" for option in options(kind)]
     summary = f"  {token:<4}{kind.summary} ({origin(kind.__module__)})"
     return [summary, f"      options: {', '.join(shown) or 'none'}"]
 

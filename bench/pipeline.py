@@ -22,6 +22,7 @@ from bench.threads import TRAINING_THREADS, threads
 from bench.training import forget
 from bench.ui import Ui
 from compressors.chain import Chain, parse
+from compressors.taps import listening
 from models.base import KwsModel, example_input, spec_values
 from models.budget import MOST_TRAINING_BYTES, training_bytes
 from models.errors import ChainError
@@ -44,9 +45,19 @@ def check(config: RunConfig) -> Chain:
         trained = chain.prepare(build(chain.student(default)))
         student = chain.surgery(trained)
     predict(student, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
+    _refuse_deaf(trained, student, chain)
     if trained.spec != default:
         _refuse_costly(trained, config)
     return chain
+
+
+def _refuse_deaf(trained: KwsModel, student: KwsModel, chain: Chain) -> None:
+    """Refuses a chain whose terms hear layers that a model in training, or in tuning, does not have."""
+    if taps := chain.student_taps(student.spec):
+        clips = example_input(2, CLIP_FRAMES)
+        for model in (trained, *([chain.calibrate(student, clips)] if chain.tuning.parts else [])):
+            with torch.no_grad(), listening(model, taps):
+                model.eval()(clips)
 
 
 def _refuse_costly(student: KwsModel, config: RunConfig) -> None:
@@ -135,7 +146,7 @@ def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, An
         settled = replace(settled, teacher_seed=settled.seed)
     return {name: value for name, value in asdict(settled).items() if name != "split"} | {
         # The text of a chain omits its defaults, its parts hold them.
-        "chain": [(type(part).__name__, spec_values(part)) for part in chain.parts],
+        "chain": [(type(part).__name__, part.settings()) for part in chain.parts],
         "spec": spec_values(family(config.model).default),
         "version": [STAGE_VERSION, FEATURES_VERSION],
     }

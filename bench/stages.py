@@ -176,7 +176,7 @@ def _train(
     run: RunFolder, chain: Chain, model: KwsModel, base: RunFolder, config: RunConfig, data: Data, ui: Ui
 ) -> Training:
     """Trains a prepared model under the terms of a chain, from the run's checkpoint where there is one."""
-    teacher = _teacher(base, config, data) if chain.needs_teacher() else None
+    teacher = _teacher(chain, base, config, data) if chain.needs_teacher() else None
     training = Training.start(model, config.recipe, run.checkpoint)
     if training.history:
         with going_on(run.checkpoint):  # what it says of units to keep shows when they are cut out
@@ -197,8 +197,10 @@ def _train(
     return training
 
 
-def _teacher(base: RunFolder, config: RunConfig, data: Data) -> Teacher:
+def _teacher(chain: Chain, base: RunFolder, config: RunConfig, data: Data) -> Teacher:
     model, recipe = base.load_model(), config.recipe
+    assert isinstance(model, KwsModel)
+    taps = chain.teacher_taps(model.spec)
     if recipe.teacher_ahead and recipe.versions:
-        return Teacher.of_bank(model, data.clips.features.bank)
-    return Teacher(model)
+        return Teacher.of_bank(model, data.clips.features.bank, taps)
+    return Teacher(model, taps=taps)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.base import ModelOutput
+from compressors.taps import Tap, listening
+from models.base import KwsModel, ModelOutput
 
 BLOCK_CLIPS = 512
+
+
+class Answer(NamedTuple):
+    """What the base gives for a batch.
+
+    Attributes:
+        output: Its output.
+        heard: What was heard of its layers, by the names of the taps, shapes (B, ...).
+    """
+
+    output: ModelOutput
+    heard: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,36 +33,46 @@ class Teacher:
 
     Attributes:
         model: The base, in evaluation mode.
-        remembered: Its outputs on the flat bank of features, (V * n, K) and (V * n, T'); None to run it on
-            what the student sees.
+        remembered: Its answers on the flat bank of features, (V * n, K) and (V * n, T'); what was heard of
+            layers in half precision, as the bank is. None to run it on what the student sees.
+        taps: What to hear of its layers.
     """
 
-    model: nn.Module
-    remembered: ModelOutput | None = None
+    model: KwsModel
+    remembered: Answer | None = None
+    taps: Mapping[str, Tap] = field(default_factory=dict)
 
     @classmethod
-    def of_bank(cls, model: nn.Module, bank: Tensor) -> Teacher:
+    def of_bank(cls, model: KwsModel, bank: Tensor, taps: Mapping[str, Tap] | None = None) -> Teacher:
         """Listens to every version of every training clip once.
 
         Args:
             model: The trained base.
             bank: Log-mel in half precision, shape (V, n, M, T).
+            taps: What to hear of its layers.
         """
-        with torch.no_grad():
-            blocks = [model(block.float()) for block in torch.split(bank.flatten(0, 1), BLOCK_CLIPS)]
-        energies = None if blocks[0].energies is None else torch.cat([block.energies for block in blocks])
-        return cls(model, ModelOutput(torch.cat([block.logits for block in blocks]), energies))
+        teacher = cls(model, taps=taps or {})
+        blocks = []
+        for block in torch.split(bank.flatten(0, 1), BLOCK_CLIPS):
+            output, heard = teacher.answer(block.float(), None)
+            blocks.append(Answer(output, {name: tensor.half() for name, tensor in heard.items()}))
+        logits = torch.cat([output.logits for output, _ in blocks])
+        several = [output.energies for output, _ in blocks if output.energies is not None]
+        heard = {name: torch.cat([one.heard[name] for one in blocks]) for name in teacher.taps}
+        output = ModelOutput(logits, torch.cat(several) if several else None)
+        return cls(model, Answer(output, heard), teacher.taps)
 
-    def answer(self, features: Tensor, rows: Tensor | None) -> ModelOutput:
-        """The teacher's output for a batch.
+    def answer(self, features: Tensor, rows: Tensor | None) -> Answer:
+        """The teacher's answer for a batch.
 
         Args:
             features: What the student sees, shape (B, M, T).
             rows: Entries of the flat bank, shape (B,); None where the features are not of the bank.
         """
         if self.remembered is None or rows is None:
-            with torch.no_grad():
+            with torch.no_grad(), listening(self.model, self.taps) as heard:
                 output: ModelOutput = self.model(features)
-            return output
-        logits, energies = self.remembered
-        return ModelOutput(logits[rows], None if energies is None else energies[rows])
+            return Answer(output, heard)
+        (logits, energies), known = self.remembered
+        output = ModelOutput(logits[rows], None if energies is None else energies[rows])
+        return Answer(output, {name: tensor[rows].float() for name, tensor in known.items()})

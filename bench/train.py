@@ -18,10 +18,11 @@ from bench.config import Recipe, seed_from
 from bench.features import Features, augment, log_mel, mask_, to_float
 from bench.metrics import au_fa_fr
 from bench.score import keyword_probability, predict
-from bench.teacher import Teacher
+from bench.teacher import Answer, Teacher
 from bench.training import Epoch, Training
 from compressors.base import TrainStep
 from compressors.chain import Chain
+from compressors.taps import listening
 from models.base import KwsModel, ModelOutput
 
 
@@ -131,13 +132,13 @@ def _train_epoch(
     return total / steps
 
 
-def _loss(
-    model: KwsModel, chain: Chain, taught: ModelOutput | None, features: Tensor, labels: Tensor
-) -> Tensor:
+def _loss(model: KwsModel, chain: Chain, taught: Answer | None, features: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy, at the weight that the chain leaves it, plus the chain's own terms."""
-    student: ModelOutput = model(features)
+    with listening(model, chain.student_taps(model.spec)) as heard:
+        student: ModelOutput = model(features)
     loss = (1 - chain.task_share()) * functional.cross_entropy(student.logits, labels)
-    for term in chain.loss_terms(TrainStep(model, student, taught, labels)).values():
+    output, base_heard = taught or (None, {})
+    for term in chain.loss_terms(TrainStep(model, student, output, labels, heard, base_heard)).values():
         loss = loss + term
     return loss
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
+from compressors.taps import Tap
 from models.base import KwsModel, ModelOutput, ModelSpec
 
 # Marks a dataclass field that a chain settles itself: it cannot be written as an option.
 NOT_AN_OPTION = {"option": False}
+
+
+def of_the_model(what: str) -> Mapping[str, str]:
+    """Marks a dataclass field that holds options of the model's, ``model_options``: its sizes, its widths."""
+    return {"of_the_model": what}
 
 
 class Phase(IntEnum):
@@ -31,12 +37,16 @@ class TrainStep(NamedTuple):
         student: What it gave for the batch.
         teacher: What the base gave for the same batch; None where the chain needs no teacher.
         labels: Classes, shape (B,).
+        student_heard: What ``student_taps`` heard, by their names, shapes (B, ...).
+        teacher_heard: What ``teacher_taps`` heard.
     """
 
     model: KwsModel
     student: ModelOutput
     teacher: ModelOutput | None
     labels: Tensor
+    student_heard: Mapping[str, Tensor] = {}
+    teacher_heard: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,24 @@ class Compressor:
     phase: ClassVar[Phase] = Phase.TRAIN
     # Whether a converter first trains on: once the ranges are calibrated, under the chain's loss terms.
     tunes: ClassVar[bool] = False
+
+    @classmethod
+    def model_options(cls, base: ModelSpec) -> Mapping[str, Any]:
+        """Fields of the model's specification that are options too, with their defaults."""
+        return {}
+
+    def settings(self) -> Mapping[str, Any]:
+        """All that a run's result depends on: its fields, those of the model beside its own.
+
+        Fields added later are left out while they hold their default, so that runs keep their names.
+        """
+        found: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.metadata.get("added_later") and value == entry.default:
+                continue
+            found |= value if "of_the_model" in entry.metadata else {entry.name: value}
+        return found
 
     def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
         """A copy whose open options are settled by the chain's other compressors and the base."""
@@ -75,6 +103,14 @@ class Compressor:
     def needs_teacher(self) -> bool:
         """Whether training reads the base's outputs."""
         return False
+
+    def student_taps(self, student: ModelSpec) -> Mapping[str, Tap]:
+        """What its loss terms hear of layers of the model in training, by names of their own."""
+        return {}
+
+    def teacher_taps(self, base: ModelSpec) -> Mapping[str, Tap]:
+        """What they hear of layers of the base."""
+        return {}
 
     def task_share(self) -> float:
         """The share of the task loss's weight that this compressor's own terms take over."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from compressors.base import Compressor, Phase, TrainStep
-from compressors.registry import read
-from models.base import KwsModel, ModelSpec, count_params
+from compressors.registry import read, written
+from compressors.taps import Tap
+from models.base import KwsModel, ModelSpec, count_params, size_names
 from models.budget import refuse_larger
 from models.errors import ChainError, ModelError
 
@@ -78,6 +79,14 @@ class Chain(Compressor):
         """Whether any part learns from the base."""
         return any(part.needs_teacher() for part in self.parts)
 
+    def student_taps(self, student: ModelSpec) -> Mapping[str, Tap]:
+        """The taps of all parts."""
+        return {name: tap for part in self.parts for name, tap in part.student_taps(student).items()}
+
+    def teacher_taps(self, base: ModelSpec) -> Mapping[str, Tap]:
+        """The taps of all parts."""
+        return {name: tap for part in self.parts for name, tap in part.teacher_taps(base).items()}
+
     def task_share(self) -> float:
         """What all parts together take over of the task loss's weight."""
         return sum(part.task_share() for part in self.parts)
@@ -141,7 +150,7 @@ def parse(text: str, base: ModelSpec) -> Chain:
         >>> parse("sp+kd+ad", CrnnSpec()).label
         'SP+AD+KD'
     """
-    written = [read(piece) for piece in _pieces(text)]
+    written = [read(piece, base) for piece in _pieces(text)]
     _check_order([part for part, _ in written])
     acting = sorted(written, key=lambda pair: (-pair[0].phase, pair[0].token), reverse=True)
     tokens = frozenset(part.token for part, _ in acting)
@@ -180,8 +189,10 @@ def _check_effect(chain: Chain, base: ModelSpec, student: ModelSpec) -> None:
     """Refuses a chain that trains the base once more instead of something smaller."""
     trained = chain.trained.parts
     if trained and student == base and all(part.phase is Phase.TRAIN for part in trained):
+        sizes = ", ".join(f"{name}={written(getattr(base, name))}" for name in size_names(base))
         raise ChainError(
-            f"{chain.text}: the student is the base itself, nothing gets smaller; give e.g. hidden=12"
+            f"{chain.text}: the student is the base itself, nothing gets smaller; its sizes are {sizes}; "
+            "give some of them smaller"
         )
 
 

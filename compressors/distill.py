@@ -3,75 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from compressors.base import NOT_AN_OPTION, Compressor, TrainStep
+from compressors.base import NOT_AN_OPTION, Compressor, TrainStep, of_the_model
 from compressors.losses import softened_kl
 from compressors.registry import register, written
-from models.base import ModelSpec
-from models.crnn import CrnnSpec
+from models.base import ModelSpec, size_names
 from models.errors import ChainError
+from models.graph.frames import frames_of
+from models.registry import family_of
 
-# The students of the reference study. With attention, both models need the same frames over time.
-KD_STUDENT: Mapping[str, Any] = {"channels": 4, "kernel": (15, 5), "hidden": 21}
-AD_STUDENT: Mapping[str, Any] = {"channels": 2, "kernel": (5, 20), "hidden": 10}
 # Beyond, T^2 KL is rounding noise in single precision, or vanishes.
 COLDEST, HOTTEST = 0.001, 1000
-# One second, the length of a clip.
-CLIP_FRAMES = 101
+# In the order in which they act: the first sets the student where its sizes are open.
+DISTILLATIONS = ("kd", "fd", "ad")
+# Those that compare frame with frame.
+OVER_TIME = frozenset({"ad", "fd"})
 
 
 @dataclass(frozen=True)
 class Distillation(Compressor):
-    """What both kinds of distillation share: the student's size and the weight of the teacher.
+    """What all kinds of distillation share: the student's sizes and the weight of the teacher.
 
     Attributes:
-        channels: Convolution channels of the student; open: the study's student.
-        kernel: Its kernel on (mel, time), written 15x5.
-        hidden: Its GRU and attention width.
-        alpha: Weight of what the teacher says against the labels. With ``kd`` and ``ad`` in a chain each
-            has half of its own.
-        temperature: Softens teacher and student before they are compared, 0.001 to 1000.
+        sizes: Sizes of the student, by the names that the model's specification has for them; those left
+            open are the base's where pruning starts from the full width, else the family's student's.
+        alpha: Weight of what the teacher says against the labels. Of several distillations in a chain each
+            has an equal share of its own.
     """
 
-    channels: int | None = None
-    kernel: tuple[int, int] | None = None
-    hidden: int | None = None
+    sizes: Mapping[str, Any] = field(default_factory=dict, metadata=of_the_model("sizes"))
     alpha: float = 0.95
-    temperature: float = 2.0
     share: float = field(default=1.0, metadata=NOT_AN_OPTION)
 
+    @classmethod
+    def model_options(cls, base: ModelSpec) -> Mapping[str, Any]:
+        """All sizes, open."""
+        return dict.fromkeys(size_names(base))
+
+    def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
+        """Settles the share of the weight and, in the first of the chain's, the student's sizes."""
+        together = [token for token in DISTILLATIONS if token in tokens]
+        family = family_of(base)
+        students = [small for small in (family.student, family.aligned) if small]
+        # What no student sets and nobody asked for is left out: a new size renames no runs.
+        sizes: dict[str, Any] = dict.fromkeys(
+            name
+            for name in size_names(base)
+            if any(_differ(name, small, family.default) for small in students)
+        )
+        student = family.aligned if tokens & OVER_TIME else family.student
+        if student and together[0] == self.token and "sp" not in tokens:
+            sizes = {name: getattr(student, name) for name in sizes}
+        sizes |= {name: value for name, value in self.sizes.items() if value is not None}
+        return replace(self, sizes=sizes, share=1 / len(together))
+
     def check(self, base: ModelSpec, student: ModelSpec) -> None:
-        """Refuses options out of range, and a student that there is nothing to teach."""
+        """Refuses options out of range."""
         if not 0 < self.alpha <= 1:
             raise ChainError(f"{self.token}: alpha={self.alpha} must be above 0 and at most 1")
-        if not COLDEST <= self.temperature <= HOTTEST:
-            raise ChainError(
-                f"{self.token}: temperature={written(self.temperature)} must be from {COLDEST} to {HOTTEST}"
-            )
-
-    def _sizes(self) -> dict[str, Any]:
-        given = {"channels": self.channels, "kernel": self.kernel, "hidden": self.hidden}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def _with_default_sizes(self, sizes: Mapping[str, Any], base: ModelSpec) -> Self:
-        """Fills the sizes that were left open; the study's students are of one family."""
-        return replace(self, **{**sizes, **self._sizes()}) if isinstance(base, CrnnSpec) else self
 
     def student(self, spec: ModelSpec) -> ModelSpec:
-        """The base's specification with the sizes of the student.
-
-        Raises:
-            ChainError: The base's family has no such size.
-        """
-        known = [known_field.name for known_field in fields(spec)]
-        for name in self._sizes():
-            if name not in known:
-                raise ChainError(f"{self.token}: this model has no {name!r}; it has: {', '.join(known)}")
-        return replace(spec, **self._sizes())
+        """The base's specification with the sizes of the student."""
+        return replace(spec, **{name: value for name, value in self.sizes.items() if value is not None})
 
     def needs_teacher(self) -> bool:
         """Always."""
@@ -82,57 +79,84 @@ class Distillation(Compressor):
         return self.alpha * self.share
 
 
+def _differ(name: str, one: ModelSpec, other: ModelSpec) -> bool:
+    return bool(getattr(one, name) != getattr(other, name))
+
+
+def as_many_frames(base: ModelSpec) -> str:
+    """What to give a student whose frames over time are not the base's."""
+    family = family_of(base)
+    if family.aligned is None or family.aligned == base:
+        return "give the student sizes that leave its frames as they are"
+    names = [name for name in size_names(base) if _differ(name, family.aligned, base)]
+    sizes = ",".join(f"{name}={written(getattr(family.aligned, name))}" for name in names)
+    return f"give the student sizes that leave as many, as {sizes} does"
+
+
+@dataclass(frozen=True)
+class Softened(Distillation):
+    """Distillation that compares softmaxes.
+
+    Attributes:
+        temperature: Softens teacher and student before they are compared, 0.001 to 1000.
+    """
+
+    temperature: float = 2.0
+
+    def check(self, base: ModelSpec, student: ModelSpec) -> None:
+        """Refuses options out of range."""
+        super().check(base, student)
+        if not COLDEST <= self.temperature <= HOTTEST:
+            raise ChainError(
+                f"{self.token}: temperature={written(self.temperature)} must be from {COLDEST} to {HOTTEST}"
+            )
+
+    def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Alpha T^2 KL of the softmaxes over the last axis, by this distillation's share."""
+        return self.task_share() * softened_kl(student, teacher, self.temperature)
+
+
 @register
 @dataclass(frozen=True)
-class DarkKD(Distillation):
+class DarkKD(Softened):
     """Dark-knowledge distillation: the student also learns the teacher's softened probabilities."""
 
     token: ClassVar[str] = "kd"
     summary: ClassVar[str] = "distillation of the base's softened logits into a small student"
 
-    def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
-        """The study's student, unless pruning starts from the full width."""
-        shared = replace(self, share=0.5) if "ad" in tokens else self
-        if "sp" in tokens:
-            return shared
-        return shared._with_default_sizes(AD_STUDENT if "ad" in tokens else KD_STUDENT, base)
-
     def loss_terms(self, step: TrainStep) -> Mapping[str, Tensor]:
-        """Alpha T^2 KL of the logits."""
+        """Of the logits."""
         assert step.teacher is not None
-        divergence = softened_kl(step.student.logits, step.teacher.logits, self.temperature)
-        return {"dark_knowledge": self.task_share() * divergence}
+        return {"dark_knowledge": self.divergence(step.student.logits, step.teacher.logits)}
 
 
 @register
 @dataclass(frozen=True)
-class AttentionKD(Distillation):
+class AttentionKD(Softened):
     """Attention distillation: the student learns where in time the teacher looks."""
 
     token: ClassVar[str] = "ad"
     summary: ClassVar[str] = "distillation of the base's attention over time"
 
-    def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
-        """The study's student where neither ``kd`` nor ``sp`` settles it."""
-        shared = replace(self, share=0.5) if "kd" in tokens else self
-        return shared if tokens & {"kd", "sp"} else shared._with_default_sizes(AD_STUDENT, base)
-
     def check(self, base: ModelSpec, student: ModelSpec) -> None:
-        """Refuses models without attention, and frames that do not correspond."""
+        """Refuses models without attention over time, and frames that do not correspond."""
         super().check(base, student)
-        frames, ours = base.attention_frames(CLIP_FRAMES), student.attention_frames(CLIP_FRAMES)
+        frames, ours = (frames_of(spec).energies for spec in (base, student))
         if frames is None:
-            raise ChainError("ad: this model has no attention to learn from; kd works without")
+            raise ChainError(
+                f"ad: {family_of(base).name} has no attention over time to learn from; fd works without"
+            )
+        if ours is None:
+            raise ChainError("ad: the student has no attention over time that could learn; fd works without")
         if frames != ours:
             raise ChainError(
-                f"ad: the base attends to {frames} frames a clip and the student to {ours}; give the student "
-                "the base's kernel and stride on the time axis, e.g. kernel=5x20"
+                f"ad: the base attends to {frames} frames a clip and the student to {ours}; "
+                f"{as_many_frames(base)}"
             )
 
     def loss_terms(self, step: TrainStep) -> Mapping[str, Tensor]:
-        """Alpha T^2 KL of the softmaxes of the energies over time."""
+        """Of the energies, over time."""
         assert step.teacher is not None
         assert step.teacher.energies is not None
         assert step.student.energies is not None
-        divergence = softened_kl(step.student.energies, step.teacher.energies, self.temperature)
-        return {"attention": self.task_share() * divergence}
+        return {"attention": self.divergence(step.student.energies, step.teacher.energies)}

@@ -32,6 +32,44 @@ def softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * divergence.mean()
 
 
+# Rows shorter than that are silence: their direction says nothing, and its gradient would be huge.
+SHORTEST = 1e-6
+
+
+def frame_similarity(frames: Tensor) -> Tensor:
+    """How alike the frames of each clip are: inner products of all pairs, rows of unit length.
+
+    Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", 2019, which compares the clips of a
+    batch in this way. Here it is the frames of a clip, so that the batch does not matter; the diagonal holds
+    what Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, transfer: each frame's energy.
+
+    Args:
+        frames: Shape (B, T', W).
+
+    Returns:
+        Shape (B, T', T'), each row of length 1, or 0 where a frame is zero.
+
+    Example:
+        >>> frame_similarity(torch.tensor([[[3.0, 0.0], [4.0, 0.0]]]))
+        tensor([[[0.6000, 0.8000],
+                 [0.6000, 0.8000]]])
+    """
+    return functional.normalize(torch.bmm(frames, frames.transpose(1, 2)), dim=2, eps=SHORTEST)
+
+
+def similarity_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distances between rows of similarities, the mean over all frames: 0 to 4.
+
+    Tung and Mori's mean runs over the entries of a row too, and a factor of 3,000 makes up for it; over rows
+    alone the term is of the size of a cross-entropy, whatever the number of frames.
+
+    Args:
+        student: Shape (B, T', T').
+        teacher: Of the same shape; no gradient flows into it.
+    """
+    return (student - teacher.detach()).square().sum(2).mean()
+
+
 def group_penalty(weights: Iterable[Tensor], counts: Iterable[Tensor], strength: float) -> Tensor:
     """Strength / 2 times the sum of squares: its gradient is a weight decay of that strength.
 

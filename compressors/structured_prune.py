@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from compressors.base import Compressor, Phase, TrainStep
+from compressors.base import Compressor, Phase, TrainStep, of_the_model
 from compressors.losses import group_penalty
 from compressors.registry import register, written
 from compressors.surgery import narrow, unit_counts, unit_norms
-from models.base import KwsModel, ModelSpec
+from models.base import KwsModel, ModelSpec, size_names
 from models.errors import ChainError
-from models.graph.units import WidthGroup, width_groups
+from models.graph.units import Field, WidthGroup, width_groups, widths_of
 
 # The study's decay is 10; from 1e38 on the penalty is no number in single precision.
 STRONGEST = 1e6
@@ -25,7 +25,7 @@ STRONGEST = 1e6
 @register
 @dataclass(frozen=True)
 class StructuredPrune(Compressor):
-    """Shrinks convolution channels, GRU units and attention units of a model of full width.
+    """Shrinks a model of full width: channels of convolutions, units of GRUs and linear layers.
 
     Before training the units with the largest weights are chosen to stay; a weight decay drives the
     others to zero while the rest learns to do without them; then they are removed, together with every
@@ -33,9 +33,8 @@ class StructuredPrune(Compressor):
 
     Attributes:
         keep: Share of the units of each group that stays; a quarter is the study's size.
-        channels: Convolution channels to keep; 0: by ``keep``.
-        hidden: GRU units to keep in each layer; 0: by ``keep``.
-        attention: Units of the attention's inner layer to keep; 0: by ``keep``.
+        widths: Units to keep, by the names that the model's specification has for widths; a tuple has an
+            entry for each of the model's. 0: by ``keep``.
         decay: Strength of the weight decay on what goes, a million at most.
     """
 
@@ -44,21 +43,45 @@ class StructuredPrune(Compressor):
     phase: ClassVar[Phase] = Phase.SURGERY
 
     keep: float = 0.25
-    channels: int = 0
-    hidden: int = 0
-    attention: int = 0
+    widths: Mapping[str, Any] = field(default_factory=dict, metadata=of_the_model("widths"))
     decay: float = 10.0
+
+    @classmethod
+    def model_options(cls, base: ModelSpec) -> Mapping[str, Any]:
+        """The widths that can be cut, by ``keep``."""
+        cut = {width.name for width in widths_of(base)}
+        there = {name: getattr(base, name) for name in size_names(base) if name in cut}
+        return {name: (0,) * len(one) if isinstance(one, tuple) else 0 for name, one in there.items()}
 
     def check(self, base: ModelSpec, student: ModelSpec) -> None:
         """Refuses shares and strengths out of range."""
         if not 0 < self.keep <= 1:
             raise ChainError(f"sp: keep={self.keep} must be above 0 and at most 1")
-        if min(self.channels, self.hidden, self.attention) < 0:
-            raise ChainError("sp: channels, hidden and attention must be at least 1, or 0 to go by keep")
+        cut = widths_of(student)
+        for name, kept in self.widths.items():
+            there = getattr(student, name)
+            if isinstance(kept, tuple) and len(kept) != len(there):
+                raise ChainError(
+                    f"sp: {name}={written(kept)} must have an entry for each of {written(there)}; 0: by keep"
+                )
+        for one, units in self._asked().items():
+            if units < 0:
+                raise ChainError(f"sp: {one}={units} must be at least 1, or 0 to go by keep")
+            if units and one not in cut:
+                names = ", ".join(map(str, cut)) or "none"
+                raise ChainError(f"sp: {one} is no width that can be cut; these are: {names}")
         if not 0 < self.decay <= STRONGEST:
             raise ChainError(
                 f"sp: decay={written(self.decay)} must be above 0 and at most {written(STRONGEST)}"
             )
+
+    def _asked(self) -> dict[Field, int]:
+        """Units to keep by each width; 0 where it goes by ``keep``."""
+        asked: dict[Field, int] = {}
+        for name, kept in self.widths.items():
+            several = isinstance(kept, tuple)
+            asked |= {Field(name, at): one for at, one in enumerate(kept)} if several else {Field(name): kept}
+        return asked
 
     def width(self, group: WidthGroup) -> int:
         """How many units of a group stay.
@@ -66,8 +89,7 @@ class StructuredPrune(Compressor):
         Raises:
             ChainError: More than there are.
         """
-        asked = {"channels": self.channels, "hidden": self.hidden, "attention": self.attention}
-        width = asked.get(group.field.name) or max(1, round(self.keep * group.size))
+        width = self._asked().get(group.field) or max(1, round(self.keep * group.size))
         if width > group.size:
             raise ChainError(f"sp: {group.field}={width} is more than the {group.size} of the model")
         return width

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND = 100
 N_MELS = 40
 N_CLASSES = 2
-# Marks a field of a specification that earlier versions did not have: see ``spec_values``.
+# Marks a field of a specification that earlier versions did not have (see ``spec_values``) and that a
+# compressor of its own sets: no size of a student.
 ADDED_LATER = {"added_later": True}
+# Fields of a specification that are the data's affair.
+OF_THE_DATA = ("n_mels", "n_classes")
 
 
 class ModelOutput(NamedTuple):
@@ -69,10 +72,6 @@ class ModelSpec:
         Raises:
             ModelError: Says which field is wrong and what would be right.
         """
-
-    def attention_frames(self, mel_frames: int) -> int | None:
-        """Frames T' that attention weighs in an input of T mel frames; None without attention."""
-        return None
 
     @property
     def factored_gru(self) -> bool:
@@ -178,6 +177,15 @@ def own_fields(spec: ModelSpec) -> tuple[Field[Any], ...]:
     """The fields that a family gave its specification, without those that every family has."""
     shared = {known.name for known in fields(ModelSpec)}
     return tuple(known for known in fields(spec) if known.name not in shared)
+
+
+def size_names(spec: ModelSpec) -> tuple[str, ...]:
+    """The fields of a specification that say how large the model is, in their order."""
+    return tuple(
+        field.name
+        for field in fields(spec)
+        if not field.metadata.get("added_later") and field.name not in OF_THE_DATA
+    )
 
 
 def example_input(batch: int = 1, frames: int = 2 * FRAMES_PER_SECOND) -> Tensor:

@@ -52,10 +52,6 @@ class CrnnSpec(ModelSpec):
         if self.kernel[0] > self.n_mels:
             raise ModelError(f"kernel covers {self.kernel[0]} mel bands, the input has {self.n_mels}")
 
-    def attention_frames(self, mel_frames: int) -> int:
-        """See the base class: the windows of the convolution that fit."""
-        return (mel_frames - self.kernel[1]) // self.stride[1] + 1
-
     @property
     def attention_width(self) -> int:
         """Width of the attention's inner layer."""

@@ -138,6 +138,18 @@ def names() -> list[str]:
     return sorted(_families())
 
 
+def family_of(spec: ModelSpec) -> Family:
+    """The family that a specification is of.
+
+    Raises:
+        ModelError: No family is registered for this type of specification.
+    """
+    for entry in _families().values():
+        if type(entry.default) is type(spec):
+            return entry
+    raise ModelError(f"no model is registered for {type(spec).__name__}; there is: {', '.join(names())}")
+
+
 def build(spec: ModelSpec) -> KwsModel:
     """A freshly initialised model of that specification; draws from torch's global generator.
 
@@ -150,7 +162,4 @@ def build(spec: ModelSpec) -> KwsModel:
         >>> count_params(build(CrnnSpec()))
         70443
     """
-    for entry in _families().values():
-        if type(entry.default) is type(spec):
-            return built(entry.model, spec)
-    raise ModelError(f"no model is registered for {type(spec).__name__}; there is: {', '.join(names())}")
+    return built(family_of(spec).model, spec)

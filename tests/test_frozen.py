@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from bench.measure import count_macs
-from models.integer import file as kws_file
 from compressors.chain import parse
 from models.base import KwsModel, count_params
 from models.crnn import CrnnSpec
+from models.integer import file as kws_file
 from models.integer.kws import IntegerKws
 from models.registry import build
 from models.shipped import shipped

@@ -18,8 +18,8 @@ from bench.commands.options import not_blank, shared_config, training_options
     multiple=True,
     metavar="CHAIN",
     callback=not_blank,
-    help="Compressors, the last to act first, with options: dq+kd:hidden=12,kernel=13x5; 'base' is the base "
-    "alone.  Repeatable.  [default: dq+sp+ad+kd]",
+    help="Compressors, the last to act first, with options, of which sizes are named as the model has them: "
+    "dq+kd:hidden=12,kernel=13x5; 'base' is the base alone.  Repeatable.  [default: dq+sp+ad+kd]",
 )
 @click.option(
     "--preset",

@@ -14,6 +14,7 @@ from models.base import KwsModel, ModelSpec, own_fields
 from models.factored import built
 from models.graph.axes import Couplings
 from models.graph.trace import graph_of
+from models.registry import build
 
 NOBODY = -1
 Shapes = Mapping[str, tuple[int, ...]]
@@ -86,6 +87,18 @@ def width_groups(model: KwsModel) -> tuple[WidthGroup, ...]:
         for name, (size, members) in found.items()
         if name in named
     )
+
+
+@lru_cache(maxsize=64)
+def widths_of(spec: ModelSpec) -> tuple[Field, ...]:
+    """The widths in a specification that can be cut, as ``width_groups`` finds them.
+
+    Raises:
+        ModelError: The forward cannot be read.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = build(spec)
+    return tuple(dict.fromkeys(group.field for group in width_groups(model)))
 
 
 _Groups = dict[str, tuple[int, tuple[Member, ...]]]

@@ -33,7 +33,6 @@ from bench.records import RunRecord
 from bench.run_scores import read_scores
 from bench.runs import RunFolder
 from bench.score import predict
-from models.integer.file import _HEAD
 from bench.stages import Data, _train
 from bench.stream.operation import Track, sweep
 from bench.stream.run import StreamConfig, keep_threshold, threshold_of
@@ -46,6 +45,7 @@ from compressors.chain import parse
 from models.base import KwsModel, example_input
 from models.crnn import CrnnSpec
 from models.errors import CorpusError, KwsError
+from models.integer.file import _HEAD
 from models.registry import build
 
 MUTANTS = 500

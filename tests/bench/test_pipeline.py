@@ -1,7 +1,9 @@
 import itertools
 import json
-from dataclasses import replace
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from bench.corpora.base import Corpus
 from bench.figures.plots import draw_figure
 from bench.measure import BYTES_PER_KB
 from bench.metrics import au_fa_fr
-from bench.pipeline import check, run_chain
+from bench.pipeline import _identity, check, run_chain
 from bench.presets import load_preset
 from bench.records import RunRecord, load_record, load_results
 from bench.runs import RunFolder
@@ -26,10 +28,11 @@ from bench.statistics.summary import summarise
 from bench.threads import threads
 from bench.training import Epoch, Training
 from bench.ui import Ui
+from compressors import registry
 from compressors.base import Phase
 from compressors.chain import parse
 from compressors.registry import compressors
-from models.base import count_params
+from models.base import KwsModel, ModelOutput, count_params
 from models.crnn import CrnnSpec
 from models.errors import ChainError, KwsError, ResultsError
 from models.registry import build
@@ -288,6 +291,45 @@ def test_wrong_chains_and_models_are_refused_before_any_data(
         with pytest.raises(KwsError):
             run_chain(replace(CONFIG, **wrong), tmp_path, Log())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tuned_form_without_the_layer_is_refused_before_any_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features are heard in whatever form a model has while a converter tunes it."""
+    monkeypatch.setattr(registry, "_COMPRESSORS", copy(registry._COMPRESSORS))
+
+    class Wrapped(KwsModel):
+        def __init__(self, model: KwsModel) -> None:
+            super().__init__(model.spec)
+            self.within = model
+
+        def forward(self, log_mel: torch.Tensor) -> ModelOutput:
+            output: ModelOutput = self.within(log_mel)
+            return output
+
+    @registry.register
+    @dataclass(frozen=True)
+    class Wrapping(compressors()["dq"]):  # type: ignore[misc]
+        token: ClassVar[str] = "wr"
+        tunes: ClassVar[bool] = True
+
+        def calibrate(self, model: KwsModel, log_mel: torch.Tensor) -> KwsModel:
+            return Wrapped(model)
+
+    with pytest.raises(ChainError, match=r"^Wrapped runs no layer 'gru' that could be listened to$"):
+        check(replace(CONFIG, chain="wr+fd"))
+    assert check(replace(CONFIG, chain="wr+ad+kd")).tuning.text == "wr+ad+kd"
+    assert check(replace(CONFIG, chain="qat+fd")).tuning.text == "qat+fd"
+
+
+def test_a_run_is_named_after_what_its_chain_has_settled() -> None:
+    """In the form of the first version, so that runs that are there are found."""
+    alike = {"alpha": 0.95, "temperature": 2.0, "share": 0.5}
+    identity = _identity(parse("sp:hidden=16+ad+kd", BASE), CONFIG, "hash")
+    assert identity["chain"] == [
+        ("DarkKD", {"channels": None, "kernel": None, "hidden": None, **alike}),
+        ("AttentionKD", {"channels": None, "kernel": None, "hidden": None, **alike}),
+        ("StructuredPrune", {"keep": 0.25, "channels": 0, "hidden": 16, "attention": 0, "decay": 10.0}),
+    ]
 
 
 def test_a_student_that_takes_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,12 @@ from bench.train import (
     Report,
     Training,
     _balanced,
+    _loss,
     _schedule,
     train,
 )
 from compressors.chain import Chain, parse
+from compressors.taps import Tap
 from models.crnn import CrnnSpec
 from models.registry import build
 
@@ -55,7 +57,7 @@ def run(
     training: Training, chain: Chain, clips: Clips, epochs: int, target: float | None = None
 ) -> list[Epoch]:
     seen: list[Epoch] = []
-    teacher = Teacher(build(SPEC).eval()) if chain.needs_teacher() else None
+    teacher = Teacher(build(SPEC).eval(), taps=chain.teacher_taps(SPEC)) if chain.needs_teacher() else None
     torch.manual_seed(0)
     train(training, chain, teacher, clips, epochs=epochs, target=target, seed=0, report=seen.append)
     return seen
@@ -70,7 +72,7 @@ def test_it_learns(tone_corpus: Corpus, tmp_path: Path, versions: int) -> None:
     assert training.best_epoch.validation_au_fa_fr < 0.02 < history[0].validation_au_fa_fr
 
 
-@pytest.mark.parametrize("text", ["", "sp:keep=0.5+ad:channels=1,hidden=8"])
+@pytest.mark.parametrize("text", ["", "sp:keep=0.5+ad:channels=1,hidden=8", "fd:channels=1,hidden=6+kd"])
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     clips: Clips, tmp_path: Path, text: str
 ) -> None:
@@ -79,7 +81,9 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     def four_epochs(checkpoint: Path, report: Report) -> Training:
         training = start(checkpoint, chain)
         torch.manual_seed(1)
-        teacher = Teacher(build(SPEC).eval()) if chain.needs_teacher() else None
+        teacher = (
+            Teacher(build(SPEC).eval(), taps=chain.teacher_taps(SPEC)) if chain.needs_teacher() else None
+        )
         train(training, chain, teacher, clips, epochs=4, target=None, seed=0, report=report)
         return training
 
@@ -199,16 +203,47 @@ def test_recipes_that_augment_in_every_step_draw_anew(tone_corpus: Corpus, tmp_p
 
 
 def test_a_remembered_teacher_says_what_it_said(clips: Clips) -> None:
+    """Its layers too, to half precision."""
     model = build(SPEC).eval()
     bank = clips.features.bank
-    remembered = Teacher.of_bank(model, bank)
+    taps = {"mine": Tap("conv", lambda output: output.mean((1, 2)))}
+    remembered, running = Teacher.of_bank(model, bank, taps), Teacher(model, taps=taps)
     rows = torch.tensor([0, 5, bank.shape[1] + 3])
     heard = bank.flatten(0, 1)[rows].float()
     with torch.no_grad():
-        expected = model(heard)
-    nothing = torch.zeros_like(heard)
-    torch.testing.assert_close(remembered.answer(nothing, rows), expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(Teacher(model).answer(heard, rows), expected, atol=1e-5, rtol=0)
+        expected, frames = model(heard), model.conv(heard.unsqueeze(1)).mean((1, 2))
+    for teacher, given in ((remembered, torch.zeros_like(heard)), (running, heard)):
+        output, listened = teacher.answer(given, rows)
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(listened, {"mine": frames}, atol=1e-5, rtol=1e-3)
+
+
+def test_the_loss_of_features_is_that_of_both_models_layers() -> None:
+    """By the formula, in NumPy, from the outputs of both GRUs; the student's learns from it."""
+    chain, spec = parse("fd:channels=1,hidden=6", SPEC), CrnnSpec(channels=1, hidden=6)
+    torch.manual_seed(0)
+    base, student, clips, labels = (
+        build(SPEC).eval(),
+        build(spec).eval(),
+        torch.randn(5, 40, 101),
+        torch.arange(5) % 2,
+    )
+    teacher = Teacher(base, taps=chain.teacher_taps(SPEC))
+    loss = _loss(student, chain, teacher.answer(clips, None), clips, labels)
+    rows = []
+    for model in (student, base):
+        frames = model.conv(clips.unsqueeze(1)).flatten(1, 2).transpose(1, 2)
+        outputs = model.gru(frames)[0].detach().double().numpy()
+        gram = np.einsum("btw,buw->btu", outputs, outputs)
+        rows.append(gram / np.linalg.norm(gram, axis=2, keepdims=True))
+    distance = ((rows[0] - rows[1]) ** 2).sum(2).mean()
+    entropy = torch.nn.functional.cross_entropy(student(clips).logits, labels).item()
+    assert loss.item() == pytest.approx(0.05 * entropy + 0.95 * distance, rel=1e-5)
+    before = torch.autograd.grad(loss, student.gru.weight_hh_l1)[0]
+    of_labels = torch.autograd.grad(
+        0.05 * torch.nn.functional.cross_entropy(student(clips).logits, labels), student.gru.weight_hh_l1
+    )[0]
+    assert not torch.allclose(before, of_labels, rtol=0.1)
 
 
 def test_batches_are_the_entries_of_the_bank_that_they_name(clips: Clips) -> None:

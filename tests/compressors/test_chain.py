@@ -6,7 +6,6 @@ import pytest
 from compressors import registry
 from compressors.base import Compressor
 from compressors.chain import parse
-from models.base import ModelSpec
 from models.crnn import CrnnSpec
 from models.errors import ChainError
 
@@ -59,7 +58,7 @@ def test_a_chain_has_one_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("kx", r"no compressor 'kx'.*there is: ad, dq, kd, lr, qat, sp, sq"),
+        ("kx", r"no compressor 'kx'.*there is: ad, dq, fd, kd, lr, qat, sp, sq"),
         ("dk", r"no compressor 'dk'"),
         ("kd+kd", "'kd' stands twice"),
         ("kd+dq", r"nothing can be trained after 'dq'; write dq\+kd"),
@@ -67,7 +66,7 @@ def test_a_chain_has_one_text(text: str) -> None:
         ("kd:hiden=3", "cannot read option 'hiden=3'.*hidden="),
         ("kd:share=1", "cannot read option 'share=1'"),
         ("kd:hidden=few", "hidden=few must be a whole number"),
-        ("kd:kernel=3", "kernel=3 must be two whole numbers"),
+        ("kd:kernel=3", "kernel=3 must be 2 whole numbers joined by x, such as 8x6"),
         ("kd:kernel=50x5", "50 mel bands"),
         ("kd:alpha=1.5", "alpha=1.5 must be above 0"),
         ("kd:temperature=0", "temperature=0 must be from 0.001 to 1000"),
@@ -104,17 +103,6 @@ def test_refusals_say_what_would_work(text: str, says: str) -> None:
     with pytest.raises(ChainError, match=says) as refused:
         parse(text, BASE)
     assert "\n" not in str(refused.value)
-
-
-def test_attention_distillation_needs_attention() -> None:
-    @dataclass(frozen=True)
-    class Deaf(ModelSpec):
-        channels: int = 8
-        kernel: tuple[int, int] = (5, 20)
-        hidden: int = 64
-
-    with pytest.raises(ChainError, match="no attention"):
-        parse("ad+kd", Deaf())
 
 
 def test_two_converters_are_refused() -> None:

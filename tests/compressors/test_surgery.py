@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from examples.model_gru import GruSpec
 from torch import nn
 
 from compressors.base import TrainStep
@@ -16,6 +17,7 @@ from models.crnn import CrnnSpec
 from models.errors import ChainError, ModelError
 from models.graph.units import Member, WidthGroup, width_groups
 from models.registry import build
+from tests.zoo import CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, register_all
 
 SPECS = [CrnnSpec(), CrnnSpec(channels=3, hidden=7, attention=5, layers=3), CrnnSpec(hidden=6, layers=1)]
 
@@ -96,7 +98,9 @@ def test_units_and_members_cover_each_weight_once_a_group() -> None:
 def test_the_penalty_is_that_of_every_entry_of_the_units_that_go() -> None:
     """Against slices taken by hand: channels 1 to 7 of 8 go, so do the mel rows of the GRU that read them."""
     model = random_model(CrnnSpec())
-    prepared = StructuredPrune(channels=1, hidden=64, attention=64, decay=6.0).prepare(model)
+    prepared = StructuredPrune(widths={"channels": 1, "hidden": 64, "attention": 64}, decay=6.0).prepare(
+        model
+    )
     (kept,) = kept_units(prepared, next(g for g in width_groups(model) if g.name == "conv")).tolist()
     rest = [channel for channel in range(8) if channel != kept]
     rows = model.gru.weight_ih_l0.view(192, 8, 18)[:, rest]
@@ -111,11 +115,57 @@ def test_layers_of_one_gru_keep_equally_many_units() -> None:
         narrow(random_model(CrnnSpec()), {"gru.0": torch.arange(4)})
 
 
+@pytest.mark.parametrize(
+    ("text", "base", "cut"),
+    [
+        ("sp:widths=3x0x4", ResidualSpec(), ResidualSpec((3, 2, 4))),  # a quarter of 8 is 2
+        ("sp:widths=0x0x0,keep=0.5", ResidualSpec(), ResidualSpec((3, 4, 2))),
+        ("sp:wide=2,keep=1", DepthwiseSpec(), DepthwiseSpec(channels=8, wide=2)),
+        ("sp:side=1,hidden=2,keep=0.5", CausalSpec(), CausalSpec(width=3, side=1, hidden=2)),
+        ("sp:channels=5", SplitSpec(), SplitSpec(5)),
+        ("sp:hidden=9", GruSpec(), GruSpec(9)),
+        ("sp:attention=16,channels=2", CrnnSpec(), CrnnSpec(channels=2, hidden=16, attention=16)),
+    ],
+)
+def test_widths_to_keep_are_the_models(
+    text: str, base: ModelSpec, cut: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_all(monkeypatch)
+    chain = parse(text, base)
+    assert chain.surgery(chain.prepare(model_of(base))).spec == cut
+    assert parse(chain.text, base) == chain
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "says"),
+    [
+        ("sp:hidden=3", ResidualSpec(), "cannot read option 'hidden=3'; its options: keep=, widths=, decay="),
+        (
+            "sp:layers=1",
+            CrnnSpec(),
+            "cannot read option 'layers=1'; its options: keep=, channels=, hidden=, attention=, decay=",
+        ),
+        ("sp:widths=3x3", ResidualSpec(), "widths=3x3 must have an entry for each of 6x8x5; 0: by keep"),
+        ("sp:widths=3x3x3x3", ResidualSpec(), "widths=3x3x3x3 must have an entry for each of 6x8x5"),
+        ("sp:widths=3x-1x3", ResidualSpec(), r"widths\[1\]=-1 must be at least 1, or 0 to go by keep"),
+        ("sp:hidden=-1", CrnnSpec(), "hidden=-1 must be at least 1, or 0 to go by keep"),
+        ("sp:hidden=1+kd:hidden=1", CrnnSpec(), "hidden is no width that can be cut; these are: channels"),
+    ],
+)
+def test_widths_that_cannot_be_kept_are_refused(
+    text: str, base: ModelSpec, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_all(monkeypatch)
+    with pytest.raises(ChainError, match=f"^sp: {says}") as refused:
+        parse(text, base)
+    assert "\n" not in str(refused.value)
+
+
 def test_nothing_to_remove_is_an_error() -> None:
     with pytest.raises(ChainError, match="nothing to remove"):
         StructuredPrune(keep=1.0).prepare(random_model(CrnnSpec()))
     with pytest.raises(ChainError, match="more than the 64"):
-        StructuredPrune(hidden=65).prepare(random_model(CrnnSpec()))
+        StructuredPrune(widths={"hidden": 65}).prepare(random_model(CrnnSpec()))
 
 
 class Plain(KwsModel):
@@ -195,7 +245,7 @@ def trained_norm(spec: NormedSpec, compressor: StructuredPrune) -> KwsModel:
 @pytest.mark.usefixtures("normed")
 @pytest.mark.parametrize("affine", [True, False])
 def test_a_model_with_batch_normalisation_is_cut_to_what_masking_computes(affine: bool) -> None:
-    compressor = StructuredPrune(channels=2)
+    compressor = StructuredPrune(widths={"channels": 2})
     model = trained_norm(NormedSpec(affine=affine), compressor)
     (group,) = [one for one in width_groups(model) if one.field.name == "channels"]
     kept = kept_units(model, group)

@@ -10,6 +10,7 @@ from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ModelError
+from models.graph.frames import frames_of
 from models.graph.units import width_groups
 
 
@@ -45,7 +46,7 @@ def test_the_students_of_the_base_are_those_of_the_study() -> None:
     assert crnn.student is not None
     assert crnn.aligned is not None
     assert [count_params(registry.build(spec)) for spec in (crnn.student, crnn.aligned)] == [8329, 2445]
-    assert crnn.aligned.attention_frames(101) == crnn.default.attention_frames(101)
+    assert frames_of(crnn.aligned).energies == frames_of(crnn.default).energies == 11
 
 
 def test_a_student_is_of_its_own_family_and_stands_in_for_the_aligned_one(

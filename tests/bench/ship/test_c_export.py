@@ -12,7 +12,6 @@ import soundfile as sf
 import torch
 
 from bench.features import log_mel, to_float
-from models.integer import file as kws_file
 from bench.ship.c_export import SOURCES, weights, write_c
 from bench.ship.c_host import FLAGS, CompilerError, HostModel, compile_host, find_compiler, sizes_in
 from bench.ship.mcu import stream_logits
@@ -20,6 +19,7 @@ from compressors.quantization.quantize import integer_spec, quantize
 from models.crnn import CrnnSpec
 from models.errors import KwsError
 from models.integer import IntegerModel
+from models.integer import file as kws_file
 from models.registry import build
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")

@@ -9,11 +9,11 @@ import torch
 from click.testing import CliRunner, Result
 
 from bench.cli import main
-from models.integer import file as kws_file
 from bench.ship.c_host import compile_host, find_compiler
 from compressors.quantization.quantize import integer_spec, quantize
 from models.crnn import CrnnSpec
 from models.integer import IntegerModel
+from models.integer import file as kws_file
 from models.registry import build
 
 

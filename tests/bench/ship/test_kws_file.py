@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.integer import file as kws_file
-from models.integer.file import FileError, count_bytes, from_bytes, pack, to_bytes, unpack
 from compressors.quantization.quantize import integer_spec, quantize
 from models.base import N_CLASSES, N_MELS
 from models.crnn import CrnnSpec
 from models.errors import KwsError, ModelError
 from models.integer import IntegerModel
+from models.integer import file as kws_file
+from models.integer.file import FileError, count_bytes, from_bytes, pack, to_bytes, unpack
 from models.registry import build
 
 STUDENT = CrnnSpec(channels=2, hidden=10)

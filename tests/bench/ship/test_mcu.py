@@ -14,7 +14,6 @@ from click.testing import CliRunner, Result
 from bench.cli import main
 from bench.commands.mcu import CPU_NAMES
 from bench.corpora.base import Corpus
-from models.integer import file as kws_file
 from bench.ship.mcu import McuReport, ParityError, Part, measure
 from bench.ship.mcu_build import CPUS
 from bench.ship.mcu_machine import FLASH, SCRATCH, Image, Machine, instructions_in
@@ -22,6 +21,7 @@ from bench.ship.mcu_run import McuConfig, some_clips, table
 from compressors.quantization.quantize import integer_spec, quantize
 from models.crnn import CrnnSpec
 from models.integer import IntegerModel
+from models.integer import file as kws_file
 from models.registry import build
 
 PACKAGES = ("ziglang", "unicorn", "elftools")

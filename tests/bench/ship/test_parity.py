@@ -12,9 +12,9 @@ from bench.config import Recipe, RunConfig
 from bench.corpora.base import CLIP_SAMPLES
 from bench.features import log_mel
 from bench.pipeline import run_chain
-from models.integer import file as kws_file
 from bench.ship.parity import INTEGER, Parity, parity, write_parity
 from models.integer import IntegerModel
+from models.integer import file as kws_file
 
 PAGE = Path(__file__).parents[3] / "docs" / "parity.md"
 RUNTIMES = [

@@ -1,0 +1,96 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from examples.model_gru import GruSpec
+from torch import Tensor, nn
+
+from models import registry
+from models.base import KwsModel, ModelOutput, ModelSpec
+from models.crnn import CrnnSpec
+from models.errors import ModelError
+from models.graph.frames import frames_of
+from models.registry import build
+from tests.zoo import (
+    SPECS,
+    CausalSpec,
+    DepthwiseSpec,
+    ResidualSpec,
+    SplitSpec,
+    model_of,
+    name_of,
+    register_all,
+)
+
+# By hand: the last layer that the forward reads before it gives time up, and its frames of 101.
+LAST = {
+    CrnnSpec(): ("gru", 11),
+    CrnnSpec(channels=4, kernel=(15, 5), hidden=21): ("gru", 13),
+    GruSpec(): ("gru", 101),
+    ResidualSpec(): ("norms.4", 51),
+    DepthwiseSpec(): ("pool", 25),
+    CausalSpec(): ("gru", 101),
+    SplitSpec(): ("along", 95),
+}
+
+
+@pytest.fixture(autouse=True)
+def all_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    register_all(monkeypatch)
+    frames_of.cache_clear()
+
+
+@pytest.mark.parametrize("spec", LAST, ids=name_of)
+def test_the_last_layer_over_time(spec: ModelSpec) -> None:
+    found = frames_of(spec)
+    assert found.last is not None
+    assert (found.last, found.layers[found.last].frames) == LAST[spec]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=name_of)
+def test_frames_are_those_that_a_clip_leaves(spec: ModelSpec) -> None:
+    """Of every layer, as hooks see it, and of the energies, as the forward gives them."""
+    model, found, seen = model_of(spec), frames_of(spec), {}
+    for path in found.layers:
+        model.get_submodule(path).register_forward_hook(
+            lambda _layer, _inputs, output, path=path: seen.__setitem__(path, output)
+        )
+    with torch.no_grad():
+        energies = model(torch.randn(2, 40, 101)).energies
+    assert found.energies == (None if energies is None else energies.shape[1])
+    assert seen.keys() == found.layers.keys()
+    for path, layer in found.layers.items():
+        output = seen[path][0] if isinstance(seen[path], tuple) else seen[path]
+        frames = layer.frames_of(output)
+        assert frames.shape == (2, layer.frames, output.numel() // (2 * layer.frames))
+        assert torch.equal(frames[1, 3].flatten(), output.select(layer.time, 3)[1].flatten())
+
+
+def test_a_look_leaves_the_generator_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    frames_of(CrnnSpec(hidden=5))
+    assert torch.equal(torch.rand(2), expected)
+
+
+@dataclass(frozen=True)
+class LongSpec(ModelSpec):
+    frames: int = 150
+
+
+class Long(KwsModel):
+    def __init__(self, spec: LongSpec) -> None:
+        super().__init__(spec)
+        self.conv, self.out = nn.Conv1d(40, 3, spec.frames), nn.Linear(40, 2)
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        return ModelOutput(self.out(log_mel.mean(-1)) + self.conv(log_mel).mean(-1)[:, :2], None)
+
+
+def test_what_hears_no_clip_is_refused() -> None:
+    registry.register("long", LongSpec())(Long)
+    with pytest.raises(ModelError, match="Long hears no clip of 101 frames") as refused:
+        frames_of(LongSpec())
+    assert "\n" not in str(refused.value)
+    assert build(LongSpec())(torch.zeros(1, 40, 150)).logits.shape == (1, 2)
