@@ -16,10 +16,9 @@ from models.graph.layers import Convolution, Gru, Linear
 from models.graph.trace import graph_of
 from models.thin import Whole, most_rank
 
-# Compressors that quantize whole matrices and know no factors.
-WHOLE_ONLY = frozenset({"qat", "sq"})
-# Compressors that know no sparse factors: one would leave them in float, the other finds no units to cut.
-DENSE_ONLY = frozenset({"dq", "sp"})
+# Compressors that know no sparse factors: some would store their zeros, dq leave them in float, and sp finds
+# no units to cut.
+DENSE_ONLY = frozenset({"dq", "sq", "qat", "sp"})
 
 
 @register
@@ -58,11 +57,7 @@ class LowRank(Compressor):
     layers: float | None = field(default=None, metadata=ADDED_LATER)
 
     def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
-        """Settles the rank; refuses what knows no factors, or no sparse ones."""
-        for token in sorted(tokens & WHOLE_ONLY):
-            raise ChainError(
-                f"{token} quantizes whole matrices and lr leaves none; use dq after lr, or {token} alone"
-            )
+        """Settles the rank; refuses what knows no sparse factors."""
         for token in sorted(tokens & DENSE_ONLY) if self.sparsity else ():
             raise ChainError(f"{token} knows no sparse factors; use it with lr, or lr:sparsity alone")
         return replace(self, rank=1 / 16 if "sp" in tokens else 0.25) if self.rank is None else self

@@ -3,7 +3,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from examples.model_gru import GruSpec
 from torch import Tensor, nn
 
 from compressors.base import TrainStep
@@ -14,6 +13,7 @@ from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import CrnnSpec
 from models.errors import ChainError
+from models.gru import GruSpec
 from tests.zoo import CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, name_of, register_all
 
 BASE = CrnnSpec()

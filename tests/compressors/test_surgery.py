@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from examples.model_gru import GruSpec
 from torch import nn
 
 from compressors.base import TrainStep
@@ -16,6 +15,7 @@ from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.crnn import CrnnSpec
 from models.errors import ChainError, ModelError
 from models.graph.units import Member, WidthGroup, width_groups
+from models.gru import GruSpec
 from models.registry import build
 from tests.zoo import CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, register_all
 

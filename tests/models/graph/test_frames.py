@@ -2,7 +2,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from examples.model_gru import GruSpec
 from torch import Tensor, nn
 
 from models import registry
@@ -10,6 +9,7 @@ from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import CrnnSpec
 from models.errors import ModelError
 from models.graph.frames import frames_of
+from models.gru import GruSpec
 from models.registry import build
 from tests.zoo import (
     SPECS,
