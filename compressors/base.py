@@ -62,6 +62,8 @@ class Compressor:
     phase: ClassVar[Phase] = Phase.TRAIN
     # Whether a converter first trains on: once the ranges are calibrated, under the chain's loss terms.
     tunes: ClassVar[bool] = False
+    # Whether its loss terms act while a converter trains on.
+    goes_on: ClassVar[bool] = True
 
     @classmethod
     def model_options(cls, base: ModelSpec) -> Mapping[str, Any]:

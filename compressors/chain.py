@@ -51,7 +51,7 @@ class Chain(Compressor):
         """What acts while a converter trains on; without parts where none does."""
         if not any(part.tunes for part in self.parts):
             return Chain()
-        return self._only(lambda part: part.tunes or part.phase is Phase.TRAIN)
+        return self._only(lambda part: part.tunes or (part.phase is Phase.TRAIN and part.goes_on))
 
     def _only(self, wanted: Callable[[Compressor], bool]) -> Chain:
         pieces = self.text.split("+") if self.text else []

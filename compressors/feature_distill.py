@@ -39,6 +39,8 @@ class FeatureKD(Distillation):
 
     token: ClassVar[str] = "fd"
     summary: ClassVar[str] = "distillation of how alike the base's frames are, in a layer of any width"
+    # A model that is rounded in training has no layers to listen to: a norm is part of the layer before it.
+    goes_on: ClassVar[bool] = False
 
     node: str | None = None
     teacher: str | None = None

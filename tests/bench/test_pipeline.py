@@ -29,7 +29,7 @@ from bench.threads import threads
 from bench.training import Epoch, Training
 from bench.ui import Ui
 from compressors import registry
-from compressors.base import Phase
+from compressors.base import Compressor, Phase
 from compressors.chain import parse
 from compressors.registry import compressors
 from models.base import KwsModel, ModelOutput, count_params
@@ -293,8 +293,15 @@ def test_wrong_chains_and_models_are_refused_before_any_data(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tuned_form_without_the_layer_is_refused_before_any_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features are heard in whatever form a model has while a converter tunes it."""
+def test_features_are_not_heard_while_a_converter_tunes() -> None:
+    """The rounded model has no layers to listen to; the other terms go on."""
+    assert check(replace(CONFIG, chain="qat+fd")).tuning.text == "qat"
+    assert check(replace(CONFIG, chain="qat+kd+fd")).tuning.text == "qat+kd"
+
+
+def test_a_prepared_form_without_the_layer_is_refused_before_any_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(registry, "_COMPRESSORS", copy(registry._COMPRESSORS))
 
     class Wrapped(KwsModel):
@@ -308,17 +315,16 @@ def test_a_tuned_form_without_the_layer_is_refused_before_any_data(monkeypatch: 
 
     @registry.register
     @dataclass(frozen=True)
-    class Wrapping(compressors()["dq"]):  # type: ignore[misc]
+    class Wrapping(Compressor):
         token: ClassVar[str] = "wr"
-        tunes: ClassVar[bool] = True
+        summary: ClassVar[str] = "for a test"
 
-        def calibrate(self, model: KwsModel, log_mel: torch.Tensor) -> KwsModel:
+        def prepare(self, model: KwsModel) -> KwsModel:
             return Wrapped(model)
 
     with pytest.raises(ChainError, match=r"^Wrapped runs no layer 'gru' that could be listened to$"):
-        check(replace(CONFIG, chain="wr+fd"))
-    assert check(replace(CONFIG, chain="wr+ad+kd")).tuning.text == "wr+ad+kd"
-    assert check(replace(CONFIG, chain="qat+fd")).tuning.text == "qat+fd"
+        check(replace(CONFIG, chain="fd+wr"))
+    assert check(replace(CONFIG, chain="ad+kd+wr")).text == "ad+kd+wr"
 
 
 def test_a_run_is_named_after_what_its_chain_has_settled() -> None:
