@@ -151,7 +151,10 @@ REFUSED: list[tuple[tuple[Op, ...], str]] = [
     ((HEARD, Concat(inputs=())), "operation 1 reads 0 values"),
     ((HEARD, Add(inputs=(1,))), "operation 1 reads a value that is not there"),
     ((HEARD, Add(inputs=(-1,))), "operation 1 reads a value that is not there"),
-    ((HEARD, Input(mels=40), Conv(inputs=(1,), channels=2)), "the input is the first operation, and no other"),
+    (
+        (HEARD, Input(mels=40), Conv(inputs=(1,), channels=2)),
+        "the input is the first operation, and no other",
+    ),
     ((Conv(inputs=(0,), channels=1),), "operation 0 reads a value that is not there"),
     ((HEARD, Conv(inputs=(0,), channels=2, gives=Gives.LOGITS), Add(inputs=(1,))), "reads logits"),
     ((HEARD, Input(mels=40, inputs=(0,))), "operation 1 reads 1 values"),
@@ -167,7 +170,14 @@ REFUSED: list[tuple[tuple[Op, ...], str]] = [
     ((HEARD, Conv(inputs=(0,), channels=4, rows=20, groups=4)), "2 channels to 4 in 4 groups"),
     *(
         ((HEARD, Pool(inputs=(0,), **{name: value})), "a window that has no extent, or does not move on")
-        for name in ("kernel_mel", "kernel_time", "stride_mel", "stride_time", "dilation_mel", "dilation_time")
+        for name in (
+            "kernel_mel",
+            "kernel_time",
+            "stride_mel",
+            "stride_time",
+            "dilation_mel",
+            "dilation_time",
+        )
         for value in (0, -1)
     ),
     *(
@@ -223,7 +233,10 @@ REFUSED: list[tuple[tuple[Op, ...], str]] = [
     ((HEARD, Pool(inputs=(0,), largest=True, gives=Gives.LOGITS)), "the largest is given as it is"),
     # What would take all memory, or all day.
     ((Input(mels=65537),), "65537 numbers a frame, and there may be 65536"),
-    ((HEARD, Pick(inputs=(0,), order=(0,)), Add(inputs=(1,), channels=2**40)), "1099511627776 numbers a frame"),
+    (
+        (HEARD, Pick(inputs=(0,), order=(0,)), Add(inputs=(1,), channels=2**40)),
+        "1099511627776 numbers a frame",
+    ),
     (
         (HEARD, Pool(inputs=(0,), kernel_mel=65600, above=65599, largest=True)),
         "65639 numbers a frame, and there may be 65536",
@@ -234,7 +247,10 @@ REFUSED: list[tuple[tuple[Op, ...], str]] = [
         (HEARD, Pool(inputs=(0,), stride_time=64), Pool(inputs=(1,), kernel_time=65, before=64)),
         "4160 frames, and there may be 4096",
     ),
-    ((HEARD, Pool(inputs=(0,), kernel_mel=40, kernel_time=820)), "32800 numbers of a mean, and there may be 32768"),
+    (
+        (HEARD, Pool(inputs=(0,), kernel_mel=40, kernel_time=820)),
+        "32800 numbers of a mean, and there may be 32768",
+    ),
     ((HEARD, Pool(inputs=(0,), kernel_time=3000), Pool(inputs=(1,), kernel_time=3000)), "5999 frames, and"),
     ((HEARD, Pool(inputs=(0,), kernel_mel=20000, above=40000, largest=True)), "400820000 numbers to read"),
 ]
