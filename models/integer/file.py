@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from models.errors import KwsError, ModelError
 from models.integer.model import INPUT_FORMAT, IntegerModel, Quantized, check

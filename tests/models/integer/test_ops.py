@@ -122,7 +122,7 @@ def test_rows_are_those_of_torch(before: int, stride: int, rows: int) -> None:
 
 
 def test_what_is_repeated_by_hand() -> None:
-    """A frame of 3 channels and 4 rows: number (c, r) of it reads number c * first + r * second of a value."""
+    """Number (c, r) of a frame of 3 channels and 4 rows reads number c * first + r * second of a value."""
     assert repeated(12, 3, 4) == (4, 1)
     assert repeated(3, 3, 4) == (1, 0)
     assert repeated(4, 3, 4) == (0, 1)
