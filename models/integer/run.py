@@ -153,7 +153,8 @@ def _(op: Conv, model: IntegerModel, at: int, given: Sequence[Int], *, padded: b
 def _(op: Pool, model: IntegerModel, at: int, given: Sequence[Int], *, padded: bool = True) -> Int:
     seen = windows(op, model, at, given[0], padded)
     if op.largest:
-        return seen.max((-2, -1))
+        largest: Int = seen.max((-2, -1))
+        return largest
     zero = model.formats[op.inputs[0]].zero
     total = (seen - zero).sum((-2, -1))
     return finish(

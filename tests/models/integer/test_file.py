@@ -1,11 +1,12 @@
 import contextlib
 import random
+import re
 import struct
 import subprocess
 import sys
 import tracemalloc
 import zlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from bench.files import write_atomically
 from models.base import N_CLASSES, N_MELS
 from models.errors import KwsError, ModelError
 from models.integer import file as kws_file
-from models.integer.file import FileError, from_bytes, load, to_bytes
+from models.integer.file import FileError, _op_bytes, from_bytes, load, to_bytes
 from models.integer.kws import count_bytes
 from models.integer.model import IntegerModel
-from models.integer.ops import Add, Conv, Gives, Input, MeanTime, Pick, Pool
-from models.integer.packing import number, pack, unpack
+from models.integer.ops import KINDS, Act, Add, Conv, Gives, Input, MeanTime, Pick, Pool
+from models.integer.packing import Reader, number, pack, unpack
 from models.integer.run import clip
 from tests.programs import ATTENTION, PROGRAMS, filled
 
@@ -158,6 +159,31 @@ def test_a_whole_program_byte_by_byte() -> None:
     ]
     written = b"".join(number(one) for values in expected for one in values)
     assert data[OPS : OPS + len(written)] == written
+
+
+def test_the_document_lists_every_field_in_its_order() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "integer-model.md").read_text()
+    for kind in KINDS:
+        row = re.search(rf"^\| {KINDS.index(kind)} `{kind.__name__}` \| (.*) \| (.*) \|$", text, re.MULTILINE)
+        always, optional = ([one for one in cell.split(", ") if one] for cell in row.groups())
+        assert set(always + optional) == {one.name for one in fields(kind)}
+        # A field at a time: what is always written, and the kind with its own bit alone.
+        plain = {name: (0,) if name == "order" else 3 for name in always}
+        for bit, name in enumerate(optional):
+            value = Act.RELU if name == "act" else Gives.ENERGY if name == "gives" else 5
+            value = {"inputs": (3,), "biased": False, "largest": True}.get(name, value)
+            op = kind(**({} if kind is Input else {"inputs": (9,)}) | plain | {name: value})
+            (first, *_), written = _split(_op_bytes(10, op), 1)
+            assert first == KINDS.index(kind) | 1 << 4 + bit, name
+            expected = [1, 7] if name == "inputs" else [int(value)]
+            assert written[-len(expected) :] == expected
+
+
+def _split(data: bytes, count: int) -> tuple[list[int], list[int]]:
+    reader, found = Reader(data, 0), []
+    while reader.left:
+        found.append(reader.number())
+    return found[:count], found[count:]
 
 
 def test_files_of_version_1_give_the_same_model_as_what_is_written_of_them() -> None:
