@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 
+from models.errors import ModelError
 from models.integer.model import CURVES, IntegerModel, Quantized, formats_of, state_format
 from models.integer.ops import (
     Act,
@@ -17,10 +20,12 @@ from models.integer.ops import (
     Last,
     MeanTime,
     Mul,
+    Op,
     Pick,
     Pool,
     Program,
     shapes_of,
+    step_frames,
 )
 
 MELS = 40
@@ -30,7 +35,7 @@ def filled(program: Program, activations: int = 8, bits: int = 8, seed: int = 0)
     """A model of those operations; scales make its sums fill their formats."""
     rng = np.random.default_rng(seed)
     shapes, top = shapes_of(program), 2 ** (bits - 1) - 1
-    size = 0.05 if activations == 8 else 0.0004
+    size, loud = (0.05, 30) if activations == 8 else (0.0002, 7500)
     steps = {at: np.float16(size * rng.uniform(0.5, 2)) for at, op in enumerate(program) if op.has_step}
     formats = formats_of(program, activations, {at: float(one) for at, one in steps.items()})
     tensors = []
@@ -38,7 +43,7 @@ def filled(program: Program, activations: int = 8, bits: int = 8, seed: int = 0)
         own = []
         for one in op.matrices([shapes[each] for each in op.inputs]):
             reads = state_format(activations) if one.name.startswith("hh") else formats[op.inputs[0]]
-            wide = 2.0 if isinstance(op, Gru) or getattr(op, "act", 0) in CURVES else 30 * formats[at].step
+            wide = 2.0 if isinstance(op, Gru) or getattr(op, "act", 0) in CURVES else loud * formats[at].step
             wide = 2.0 if getattr(op, "gives", 0) else wide
             weight = rng.integers(-top, top + 1, (one.rows, one.columns)).astype(np.int8)
             typical = reads.step * 2 ** (reads.bits - 3) * top * np.sqrt(one.columns)
@@ -169,3 +174,125 @@ PROGRAMS: dict[str, Program] = {
     "split": SPLIT,
     "causal": CAUSAL,
 }
+
+
+def random_program(seed: int) -> Program:
+    """A small program of operations by chance: valid, with a stream, every kind in some of them."""
+    chance = random.Random(seed)
+    program: Program = (Input(mels=MELS), _first(chance))
+    for _ in range(chance.randrange(1, 8)):
+        program = _grown(program, chance)
+    program = _gathered(program, chance)
+    if chance.random() < 0.5:
+        op = Conv(inputs=(len(program) - 1,), rows=1, channels=chance.randrange(1, 6), act=_act(chance))
+        program = (*program, op)
+    return _logits(program)
+
+
+def _act(chance: random.Random) -> Act:
+    return chance.choice((Act.NONE, Act.NONE, *Act))
+
+
+def _window(chance: random.Random, longest: int) -> dict[str, int]:
+    """Fields of a window, some of them as they mostly are."""
+    mel, time = chance.choice((1, 2, 3)), chance.choice((1, 2, longest))
+    over_mel, over_time = chance.choice((1, 1, 2)), chance.choice((1, 1, 2))
+    reach_mel, reach_time = (mel - 1) * over_mel, (time - 1) * over_time
+    return {
+        "kernel_mel": mel,
+        "kernel_time": time,
+        "stride_mel": chance.choice((1, 1, 2, 3)),
+        "stride_time": chance.choice((1, 1, 1, 2)),
+        "dilation_mel": over_mel,
+        "dilation_time": over_time,
+        "above": chance.randrange(reach_mel + 1),
+        "below": chance.randrange(reach_mel + 1),
+        "before": chance.choice((0, reach_time)),
+        "after": chance.choice((0, 0, reach_time)),
+    }
+
+
+def _first(chance: random.Random) -> Op:
+    """What makes the input smaller."""
+    channels = chance.randrange(1, 5)
+    fields = _window(chance, 3) | {"stride_mel": chance.choice((4, 5, 8)), "kernel_mel": 5}
+    if chance.random() < 0.3:
+        return Conv(
+            inputs=(0,), rows=1, channels=channels, kernel_time=chance.randrange(1, 4), act=_act(chance)
+        )
+    if chance.random() < 0.2:
+        return Pool(inputs=(0,), largest=chance.random() < 0.5, **fields)
+    return Conv(inputs=(0,), channels=channels, act=_act(chance), **fields)
+
+
+def _grown(program: Program, chance: random.Random) -> Program:
+    """With one more operation, on values that it can read."""
+    while True:
+        grown = (*program, _any(program, chance))
+        try:
+            shape = shapes_of(grown)[-1]
+        except ModelError:
+            continue
+        if shape.size <= 60 and step_frames(grown)[-1] <= 4:
+            return grown
+
+
+def _any(program: Program, chance: random.Random) -> Op:
+    # The newest value more often than others.
+    values = [max(chance.randrange(len(program)), chance.randrange(len(program))) for _ in range(3)]
+    one, shape = values[:1], shapes_of(program)[values[0]]
+    inputs, rows = tuple(one), chance.choice((0, 0, 1, shape.size))
+    channels = chance.randrange(1, 7)
+    match chance.randrange(9):
+        case 0 | 1:
+            fields = _window(chance, 3) | {"rows": rows, "channels": channels}
+            return Conv(inputs=inputs, act=_act(chance), biased=chance.random() < 0.7, **fields)
+        case 2:
+            read = shape.channels if not rows else shape.size // rows
+            groups = chance.choice([each for each in range(read + 1) if not each or read % each == 0])
+            parts = groups or read
+            return Conv(
+                inputs=inputs,
+                rows=rows,
+                channels=parts * chance.randrange(1, 3),
+                groups=groups,
+                act=_act(chance),
+                kernel_mel=chance.choice((1, 3)),
+                kernel_time=chance.choice((1, 2)),
+            )
+        case 3:
+            largest = chance.random() < 0.5
+            act = Act.NONE if largest else _act(chance)
+            return Pool(inputs=inputs, rows=rows, largest=largest, act=act, **_window(chance, 2))
+        case 4:
+            return Gru(inputs=inputs, hidden=channels, rank=chance.choice((0, 0, 1, 2)))
+        case 5:
+            several = tuple(values[: chance.randrange(1, 4)])
+            minus = chance.randrange(1 << len(several))
+            return Add(
+                inputs=several, channels=shape.channels, rows=shape.rows, minus=minus, act=_act(chance)
+            )
+        case 6:
+            return Mul(inputs=tuple(values[:2]), act=_act(chance))
+        case 7:
+            return Concat(inputs=tuple(values[: chance.randrange(1, 4)]), act=_act(chance))
+        case _:
+            rows = chance.randrange(1, 4)
+            order = tuple(chance.randrange(shape.size) for _ in range(rows * channels))
+            return Pick(inputs=inputs, order=order, rows=rows)
+
+
+def _gathered(program: Program, chance: random.Random) -> Program:
+    """With something that takes all of time: a mean, the last frame, attention, or several of them."""
+    last = len(program) - 1
+    found = []
+    for kind in chance.sample((MeanTime, Last, Attend), chance.randrange(1, 4)):
+        if kind is Attend:
+            energy = Conv(inputs=(last,), rows=1, channels=1, gives=Gives.ENERGY)
+            program = (*program, energy, Attend(inputs=(len(program), last)))
+        else:
+            program = (*program, kind(inputs=(last,)))
+        found.append(len(program) - 1)
+    if len(found) > 1:
+        program = (*program, Concat(inputs=tuple(found), act=_act(chance)))
+    return program

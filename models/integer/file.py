@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from models.errors import KwsError, ModelError
-from models.integer.model import IntegerModel, Quantized
+from models.integer.model import INPUT_FORMAT, IntegerModel, Quantized, check
 from models.integer.ops import (
     KINDS,
     Act,
@@ -29,8 +28,10 @@ from models.integer.ops import (
     MatrixShape,
     Op,
     Program,
+    Rounding,
     shapes_of,
 )
+from models.integer.packing import Reader, number, pack, unpack
 
 MAGIC = b"KWS\x1a"
 VERSION = 2
@@ -44,7 +45,7 @@ _CRC = struct.Struct("<I")
 WIDTHS = range(2, 9)
 # The kind of an operation stands in the lowest bits, above it a bit for each field that is no default.
 _KIND_BITS = 4
-MOST_OPS, MOST_DIGITS = 4096, 9
+MOST_OPS = 4096
 # Fields as they are written, those that most operations need first.
 _ALWAYS = {"mels", "channels", "hidden", "order"}
 _FIRST = ("act", "gives", "inputs", "kernel_mel", "kernel_time", "stride_mel", "stride_time")
@@ -52,38 +53,6 @@ _FIRST = ("act", "gives", "inputs", "kernel_mel", "kernel_time", "stride_mel", "
 
 class FileError(KwsError):
     """A ``.kws`` file that cannot be read: cut, altered, newer, or something else altogether."""
-
-
-def pack(values: npt.NDArray[np.int8], bits: int) -> bytes:
-    """Signed integers of so many bits, the first in the lowest bits; the last byte is filled with zeros.
-
-    Example:
-        >>> pack(np.array([1, -1, 7], np.int8), 4).hex()
-        'f107'
-    """
-    ones = np.unpackbits(values.astype(np.uint8).reshape(-1, 1), axis=1, bitorder="little")[:, :bits]
-    return np.packbits(ones.flatten(), bitorder="little").tobytes()
-
-
-def unpack(data: bytes, bits: int, count: int) -> npt.NDArray[np.int8]:
-    """The integers that ``pack`` wrote, shape (count,)."""
-    ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[: count * bits]
-    raw = np.packbits(ones.reshape(count, bits), axis=1, bitorder="little")[:, 0].astype(np.int16)
-    return np.where(raw >= 1 << (bits - 1), raw - (1 << bits), raw).astype(np.int8)
-
-
-def number(value: int) -> bytes:
-    """A whole number from 0 up, seven bits a byte, the lowest first; the top bit says that more follow.
-
-    Example:
-        >>> number(5).hex(), number(300).hex()
-        ('05', 'ac02')
-    """
-    found = bytearray()
-    while value >= 128:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])
 
 
 def _fields(kind: type[Op]) -> list[tuple[str, Any]]:
@@ -160,11 +129,17 @@ def from_bytes(data: bytes, name: str = "the file") -> IntegerModel:
     """
     _check(data, name)
     _, version, activations, _ = _HEAD.unpack_from(data)
-    reader = _Reader(data[: -_CRC.size], _HEAD.size)
+    reader = Reader(data[: -_CRC.size], _HEAD.size)
     try:
         program, step = _program(reader) if version == VERSION else _first_version(reader)
         shapes = shapes_of(program)
-        if activations not in (8, 16) or shapes[-1].moving:
+        if activations not in INPUT_FORMAT:
+            raise ValueError(f"activations of {activations} bits")
+        if (
+            not isinstance(program[-1], Rounding)
+            or program[-1].gives is not Gives.LOGITS
+            or shapes[-1].moving
+        ):
             raise ValueError("no decisions")
     except (ValueError, IndexError, struct.error, ModelError) as error:
         raise FileError(f"{name}: its header describes no model ({error}); write it anew") from None
@@ -183,9 +158,11 @@ def from_bytes(data: bytes, name: str = "the file") -> IntegerModel:
         if not all(np.isfinite(one) and one > 0 for one in steps.values()):
             raise ValueError("a step is not above 0")
         model = IntegerModel(program, activations, steps, _tensors(reader, program))
-        _ = model.layers
+        check(model)
     except (ValueError, IndexError, ModelError) as error:
         raise FileError(f"{name}: its content does not fit its header ({error}); write it anew") from None
+    if version == VERSION and to_bytes(model) != data:
+        raise FileError(f"{name} says what it says in another way than it is written; write it anew")
     return model
 
 
@@ -193,8 +170,9 @@ def _check(data: bytes, name: str) -> None:
     """Refuses what is no whole, unaltered file of a version that is known."""
     if data[:4] != MAGIC[: len(data[:4])] or not data:
         raise FileError(f"{name} is no .kws file: it does not begin as one")
-    if len(data) > 4 and data[4] > VERSION:
-        raise FileError(f"{name} is of version {data[4]} and this toolkit reads up to {VERSION}; update it")
+    if len(data) > 4 and not 1 <= data[4] <= VERSION:
+        advice = "update it" if data[4] else "write it anew"
+        raise FileError(f"{name} is of version {data[4]} and this toolkit reads 1 to {VERSION}; {advice}")
     if len(data) < _HEAD.size + _CRC.size or len(data) != _HEAD.unpack_from(data)[3]:
         wanted = _HEAD.unpack_from(data)[3] if len(data) >= _HEAD.size else "more"
         raise FileError(f"{name} has {len(data)} bytes where its header says {wanted}; copy it again")
@@ -202,73 +180,35 @@ def _check(data: bytes, name: str) -> None:
         raise FileError(f"{name} was altered: its checksum does not match; copy it again")
 
 
-class _Reader:
-    """Bytes from the first to the last."""
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data, self._at = data, at
-
-    def take(self, count: int) -> bytes:
-        """The next bytes."""
-        if count > len(self._data) - self._at:
-            raise ValueError("it ends too early")
-        self._at += count
-        return self._data[self._at - count : self._at]
-
-    def number(self) -> int:
-        """What ``number`` wrote."""
-        found = 0
-        for digit in range(MOST_DIGITS):
-            (byte,) = self.take(1)
-            found |= (byte & 127) << 7 * digit
-            if byte < 128:
-                return found
-        raise ValueError("a number of too many digits")
-
-    def halves(self, count: int) -> npt.NDArray[np.float16]:
-        """Half-precision numbers."""
-        return np.frombuffer(self.take(2 * count), "<f2").astype(np.float16)
-
-    @property
-    def left(self) -> int:
-        """Bytes that were not taken."""
-        return len(self._data) - self._at
-
-
-def _program(reader: _Reader) -> tuple[Program, None]:
+def _program(reader: Reader) -> tuple[Program, None]:
     count = reader.number()
     if not 0 < count <= MOST_OPS:
         raise ValueError(f"{count} operations")
     return tuple(_op(reader, at) for at in range(count)), None
 
 
-def _op(reader: _Reader, at: int) -> Op:
+def _op(reader: Reader, at: int) -> Op:
     head = reader.number()
+    if head & (1 << _KIND_BITS) - 1 >= len(KINDS):
+        raise ValueError(f"no operation of kind {head & (1 << _KIND_BITS) - 1}")
     kind, mask, bit = KINDS[head & (1 << _KIND_BITS) - 1], head >> _KIND_BITS, 0
     values: dict[str, Any] = {}
     for name, default in _fields(kind):
         given = name in _ALWAYS or mask >> bit & 1
         bit += name not in _ALWAYS
         if name == "inputs":
-            found = _several(reader) if given else [1] if at else []
+            found = reader.several() if given else (1,) if at else ()
             values[name] = tuple(at - one for one in found)
         elif given:
             several = name == "order"
-            value: Any = tuple(_several(reader)) if several else reader.number()
+            value: Any = reader.several() if several else reader.number()
             values[name] = value if several or default is None else type(default)(value)
     if mask >> bit:
         raise ValueError(f"{kind.__name__} has no such fields")
     return kind(**values)
 
 
-def _several(reader: _Reader) -> list[int]:
-    count = reader.number()
-    if count > reader.left:
-        raise ValueError("it ends too early")
-    return [reader.number() for _ in range(count)]
-
-
-def _first_version(reader: _Reader) -> tuple[Program, np.float16]:
+def _first_version(reader: Reader) -> tuple[Program, np.float16]:
     """Convolution, GRU layers, attention over time, classifier."""
     sizes = _SIZES.unpack(reader.take(_SIZES.size))
     channels, kernel_mel, kernel_time, stride_mel, stride_time, hidden, attention, layers = sizes[:8]
@@ -296,7 +236,7 @@ def _shapes(program: Program) -> Iterator[tuple[MatrixShape, ...]]:
         yield op.matrices([shapes[one] for one in op.inputs])
 
 
-def _tensors(reader: _Reader, program: Program) -> tuple[tuple[Quantized, ...], ...]:
+def _tensors(reader: Reader, program: Program) -> tuple[tuple[Quantized, ...], ...]:
     shapes = list(_shapes(program))
     count = sum(len(own) for own in shapes)
     widths = iter([value for byte in reader.take((count + 1) // 2) for value in (byte & 15, byte >> 4)])

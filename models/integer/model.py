@@ -305,6 +305,20 @@ def curving(model: IntegerModel, at: int) -> tuple[int, int]:
     return _one(2.0 ** -(PRE_BITS + GATE_BITS) / model.formats[at].step)
 
 
+def check(model: IntegerModel) -> None:
+    """Refuses what cannot be computed.
+
+    Raises:
+        ModelError: A sum could leave int32, or the steps of what meets are too far apart.
+    """
+    _ = model.layers
+    for at, op in enumerate(model.program):
+        if isinstance(op, (Add, Concat)):
+            joining(model, at)
+        elif isinstance(op, Mul) or (isinstance(op, Pool) and not op.largest):
+            scaling(model, at)
+
+
 def _one(ratio: float) -> tuple[int, int]:
     multiplier, shift = multiplier_of(np.array([ratio]))
     return int(multiplier[0]), int(shift[0])

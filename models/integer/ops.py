@@ -14,6 +14,10 @@ from typing import ClassVar, NamedTuple
 from models.errors import ModelError
 
 GATES = ("r", "z", "n")
+# What no keyword spotter comes near, and a damaged file may claim: numbers of a frame with what is put around
+# it, mel frames of a window or of a clip, numbers that the windows of a frame read in all, and those of a
+# mean, whose sum is to fit in 32 bits.
+MOST_NUMBERS, MOST_FRAMES, MOST_READ, MOST_MEAN = 2**16, 2**12, 2**24, 2**15
 
 
 class Act(IntEnum):
@@ -169,6 +173,19 @@ class Window(Rounding):
         """Whether it needs more than the frame that comes, or leaves frames out."""
         return self.span_time > 1 or self.stride_time > 1 or self.before > 0 or self.after > 0
 
+    def check(self) -> None:
+        """Refuses what is no window.
+
+        Raises:
+            ModelError: A size that none has.
+        """
+        steps = (self.stride_mel, self.stride_time, self.dilation_mel, self.dilation_time)
+        if min(self.kernel_mel, self.kernel_time, *steps) < 1:
+            raise ModelError("a window that has no extent, or does not move on")
+        if min(self.rows, self.above, self.below, self.before, self.after) < 0:
+            raise ModelError("less than nothing put around a window")
+        at_most(max(self.span_time, self.stride_time), MOST_FRAMES, "frames")
+
     def read(self, given: Shape) -> Shape:
         """The frame as it reads it: in its own number of rows."""
         rows = self.rows or given.rows
@@ -178,15 +195,19 @@ class Window(Rounding):
 
     def rows_out(self, given: Shape) -> int:
         """Rows of its result."""
-        span = (self.kernel_mel - 1) * self.dilation_mel + 1
-        left = self.read(given).rows + self.above + self.below - span
-        if left < 0:
-            raise ModelError(f"a window of {span} rows over {self.read(given).rows}")
+        self.check()
+        span, read = (self.kernel_mel - 1) * self.dilation_mel + 1, self.read(given)
+        padded = read.rows + self.above + self.below
+        at_most(read.channels * padded, MOST_NUMBERS, "numbers a frame")
+        if span > padded:
+            raise ModelError(f"a window of {span} rows over {read.rows}")
         if self.slides and not given.moving:
             raise ModelError("a window over time of what does not move")
         if max(self.before, self.after) >= self.span_time and self.slides:
             raise ModelError("a window of padding alone")
-        return left // self.stride_mel + 1
+        rows = (padded - span) // self.stride_mel + 1
+        at_most(read.channels * rows * self.kernel_mel * self.kernel_time, MOST_READ, "numbers to read")
+        return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +234,9 @@ class Conv(Window):
 
     def shape(self, given: Sequence[Shape]) -> Shape:
         """See the base class."""
+        rows = self.rows_out(given[0])
         self.parts(given[0])
-        return Shape(self.channels, self.rows_out(given[0]), given[0].moving)
+        return Shape(self.channels, rows, given[0].moving)
 
     def matrices(self, given: Sequence[Shape]) -> tuple[MatrixShape, ...]:
         """A row for each output channel: its part of the input channels, each kernel mel-major."""
@@ -238,9 +260,18 @@ class Pool(Window):
         """See the base class."""
         return not self.largest and super().has_step
 
+    def check(self) -> None:
+        """See the base class."""
+        super().check()
+        if self.largest and (self.act is not Act.NONE or self.gives is not Gives.STEP):
+            raise ModelError("the largest is given as it is: no activation, no other format")
+        if not self.largest:
+            at_most(self.kernel_mel * self.kernel_time, MOST_MEAN, "numbers of a mean")
+
     def shape(self, given: Sequence[Shape]) -> Shape:
         """See the base class."""
-        return Shape(self.read(given[0]).channels, self.rows_out(given[0]), given[0].moving)
+        rows = self.rows_out(given[0])
+        return Shape(self.read(given[0]).channels, rows, given[0].moving)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +295,8 @@ class Gru(Op):
         """See the base class."""
         if not given[0].moving:
             raise ModelError("a GRU over what does not move")
+        if self.rank < 0:
+            raise ModelError(f"a rank of {self.rank}")
         return Shape(self.hidden, 1, True)
 
     def matrices(self, given: Sequence[Shape]) -> tuple[MatrixShape, ...]:
@@ -303,6 +336,8 @@ class Join(Rounding):
 def repeated(size: int, channels: int, rows: int) -> tuple[int, int]:
     """How far apart in memory the numbers of neighbouring channels and rows are; 0 where one is repeated.
 
+    Where a frame has as many channels as rows, so many numbers are one of each channel.
+
     Raises:
         ModelError: That many numbers fit nowhere.
 
@@ -310,10 +345,12 @@ def repeated(size: int, channels: int, rows: int) -> tuple[int, int]:
         >>> repeated(12, 3, 4), repeated(3, 3, 4), repeated(4, 3, 4), repeated(1, 3, 4)
         ((4, 1), (1, 0), (0, 1), (0, 0))
     """
-    steps = {channels * rows: (rows, 1), channels: (1, 0), rows: (0, 1), 1: (0, 0)}
-    for fits in (channels * rows, channels, rows, 1):
-        if size == fits:
-            return steps[fits] if rows > 1 or fits != channels else (1, 0)
+    if size == channels * rows and rows > 1:
+        return (rows, 1)
+    if size == channels > 1:
+        return (1, 0)
+    if size in (rows, 1):
+        return (0, int(size > 1))
     raise ModelError(f"{size} numbers beside {channels} x {rows}")
 
 
@@ -326,6 +363,12 @@ class Add(Join):
     """
 
     minus: int = 0
+
+    def shape(self, given: Sequence[Shape]) -> Shape:
+        """See the base class."""
+        if self.minus >> len(given):
+            raise ModelError("a sign for a value that it does not read")
+        return super().shape(given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,7 +406,8 @@ class Pick(Op):
 
     def shape(self, given: Sequence[Shape]) -> Shape:
         """See the base class."""
-        if not self.order or max(self.order) >= given[0].size or len(self.order) % self.rows:
+        places = range(given[0].size)
+        if not self.order or self.rows < 1 or len(self.order) % self.rows or not_in(self.order, places):
             raise ModelError(f"a choice of {len(self.order)} numbers out of {given[0].size}")
         return Shape(len(self.order) // self.rows, self.rows, given[0].moving)
 
@@ -409,6 +453,30 @@ KINDS: tuple[type[Op], ...] = (Input, Conv, Gru, Attend, MeanTime, Last, Pool, A
 Program = tuple[Op, ...]
 
 
+class Timing(NamedTuple):
+    """How many frames a value has: of a clip of T, (T + offset) // step.
+
+    Attributes:
+        offset: Mel frames.
+        step: Mel frames from one to the next.
+    """
+
+    offset: int
+    step: int
+
+
+def timings(program: Program) -> tuple[Timing, ...]:
+    """Of every value; of what does not move, that of what it is made of."""
+    found: list[Timing] = []
+    for op in program:
+        offset, step = max((found[one] for one in op.inputs), key=lambda one: one.step, default=Timing(0, 1))
+        if isinstance(op, Window):
+            offset += step * (op.before + op.after + op.stride_time - op.span_time)
+            step *= op.stride_time
+        found.append(Timing(offset, step))
+    return tuple(found)
+
+
 def shapes_of(program: Program) -> tuple[Shape, ...]:
     """The shape of every value.
 
@@ -422,27 +490,77 @@ def shapes_of(program: Program) -> tuple[Shape, ...]:
     """
     found: list[Shape] = []
     for at, op in enumerate(program):
-        if (op.arity is not None and len(op.inputs) != op.arity) or (op.arity is None and not op.inputs):
-            raise ModelError(f"operation {at} reads {len(op.inputs)} values")
-        if any(not 0 <= one < at for one in op.inputs):
-            raise ModelError(f"operation {at} reads a value that is not there")
+        _check_inputs(program, at)
         try:
             made = op.shape([found[one] for one in op.inputs])
+            _check_formats(program, op)
+            at_most(made.size, MOST_NUMBERS, "numbers a frame")
         except ModelError as error:
             raise ModelError(f"operation {at}, {type(op).__name__}: {error}") from None
         if min(made.channels, made.rows) < 1:
             raise ModelError(f"operation {at} gives nothing")
         found.append(made)
+    _check_frames(program, found)
     return tuple(found)
+
+
+def _check_inputs(program: Program, at: int) -> None:
+    op = program[at]
+    if (op.arity is not None and len(op.inputs) != op.arity) or (op.arity is None and not op.inputs):
+        raise ModelError(f"operation {at} reads {len(op.inputs)} values")
+    if not_in(op.inputs, range(at)):
+        raise ModelError(f"operation {at} reads a value that is not there")
+    if isinstance(op, Input) and at:
+        raise ModelError(f"operation {at}: the input is the first operation, and no other")
+
+
+def _check_formats(program: Program, op: Op) -> None:
+    given = [_gives(program[one]) for one in op.inputs]
+    if Gives.LOGITS in given:
+        raise ModelError("it reads logits; they are the last value")
+    if isinstance(op, Attend) and given[0] is not Gives.ENERGY:
+        raise ModelError("attention over what is no energy")
+    if isinstance(op, Rounding) and op.act in (Act.TANH, Act.SIGMOID) and op.gives is not Gives.STEP:
+        raise ModelError("what ends in a curve has a format of its own")
+
+
+def _gives(op: Op) -> Gives:
+    return op.gives if isinstance(op, Rounding) else Gives.STEP
+
+
+def _check_frames(program: Program, shapes: Sequence[Shape]) -> None:
+    """Refuses frames that meet and are not equally many, and more of them than any clip has."""
+    times = timings(program)
+    for at, op in enumerate(program):
+        if len({times[one] for one in op.inputs if shapes[one].moving}) > 1:
+            raise ModelError(f"operation {at}, {type(op).__name__}: what it reads has not the same frames")
+        span = op.span_time * times[op.inputs[0]].step if isinstance(op, Window) else 1
+        try:
+            at_most(max(times[at].step, span), MOST_FRAMES, "frames")
+        except ModelError as error:
+            raise ModelError(f"operation {at}, {type(op).__name__}: {error}") from None
+    if program:
+        at_most(least_frames(program), MOST_FRAMES, "frames")
+
+
+def not_in(values: Sequence[int], places: range) -> bool:
+    """Whether one of some numbers is none of these."""
+    return any(one not in places for one in values)
+
+
+def at_most(found: int, most: int, what: str) -> None:
+    """Refuses what is too large.
+
+    Raises:
+        ModelError: It is.
+    """
+    if found > most:
+        raise ModelError(f"{found} {what}, and there may be {most}")
 
 
 def step_frames(program: Program) -> tuple[int, ...]:
     """For each value the mel frames from one to the next; of what does not move, of what it is made of."""
-    found: list[int] = []
-    for op in program:
-        before = max((found[one] for one in op.inputs), default=1)
-        found.append(before * (op.stride_time if isinstance(op, Window) else 1))
-    return tuple(found)
+    return tuple(one.step for one in timings(program))
 
 
 def least_frames(program: Program) -> int:
