@@ -14,7 +14,7 @@ from models.errors import ChainError
 from models.factored import grus, pointwise
 from models.graph.layers import Convolution, Gru, Linear
 from models.graph.trace import graph_of
-from models.thin import Whole, most_rank
+from models.thin import most_rank, sides
 
 # Compressors that know no sparse factors: some would store their zeros, dq leave them in float, and sp finds
 # no units to cut.
@@ -92,8 +92,8 @@ class LowRank(Compressor):
 def _layer_ranks(model: KwsModel, rank: float) -> tuple[int, ...]:
     """A rank for each linear layer and pointwise convolution; 0 where it makes nothing smaller."""
     layers, last = pointwise(model), _last_layers(model)
-    most = {path: 0 if path in last else most_rank(*_sides(layer)) for path, layer in layers.items()}
-    asked = {path: _rank("layer", rank, min(_sides(layer))) for path, layer in layers.items()}
+    most = {path: 0 if path in last else most_rank(*sides(layer)) for path, layer in layers.items()}
+    asked = {path: _rank("layer", rank, min(sides(layer))) for path, layer in layers.items()}
     found = tuple(asked[path] if asked[path] <= most[path] else 0 for path in layers)
     if not any(found):
         raise ChainError(
@@ -120,10 +120,6 @@ def _last_layers(model: KwsModel) -> set[str]:
         else:
             waiting += node.inputs
     return found
-
-
-def _sides(layer: Whole) -> tuple[int, int]:
-    return layer.weight.shape[0], layer.weight.shape[1]
 
 
 def _rank(name: str, value: float, width: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.base import KwsModel
 from models.errors import ModelError
-from models.factored import built
+from models.factored import built, without_useless
 from models.graph.units import NOBODY, Field, Member, WidthGroup, width_groups
 
 
@@ -75,7 +75,8 @@ def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
 
     Returns:
         A model of the same family with a narrower specification, in evaluation mode. It computes what
-        the wide model computes once the other units are zero.
+        the wide model computes once the other units are zero; factors of layers, which after the cut hold
+        no fewer numbers than their product, are multiplied out.
 
     Raises:
         ModelError: Groups that share a width (the layers of a GRU) keep different numbers of units, or
@@ -96,7 +97,7 @@ def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
         spec = field.set(spec, width)
     # Building draws from the global generator; a copy of a model must not move it.
     with torch.random.fork_rng(devices=[]):
-        small = built(type(model), spec)
+        small = built(type(model), spec, check=False)
     weights = model.state_dict()
     for (name, dim), own in stays.items():
         weights[name] = weights[name].index_select(dim, own.nonzero().flatten())
@@ -109,4 +110,4 @@ def narrow(model: KwsModel, keep: Mapping[str, Tensor]) -> KwsModel:
             )
     # What a compressor keeps in buffers of its own stays behind.
     small.load_state_dict({name: weights[name] for name in small.state_dict()})
-    return small.eval()
+    return without_useless(small)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import torch
@@ -171,12 +171,6 @@ def spec_values(spec: DataclassInstance) -> Mapping[str, Any]:
         for known in fields(spec)
         if not (known.metadata.get("added_later") and getattr(spec, known.name) == known.default)
     }
-
-
-def own_fields(spec: ModelSpec) -> tuple[Field[Any], ...]:
-    """The fields that a family gave its specification, without those that every family has."""
-    shared = {known.name for known in fields(ModelSpec)}
-    return tuple(known for known in fields(spec) if known.name not in shared)
 
 
 def size_names(spec: ModelSpec) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeGuard, TypeVar
 
 import torch
@@ -21,6 +22,7 @@ from models.thin import (
     linears,
     most_rank,
     product,
+    sides,
     thin_linear,
 )
 
@@ -200,7 +202,7 @@ def _factored_layers(model: nn.Module, ranks: tuple[int, ...], check: bool) -> d
     found: dict[nn.Module, Factors] = {}
     for (path, layer), rank in zip(layers.items(), ranks, strict=False):
         if check:
-            _check("layer_ranks", rank, path, [(layer.weight.shape[0], layer.weight.shape[1])])
+            _check("layer_ranks", rank, path, [sides(layer)])
         if rank:
             found[layer] = Factors.like(layer, rank)
     return found
@@ -239,16 +241,37 @@ def start_from(model: KwsModel, trained: KwsModel) -> None:
 
 def whole(model: ModelT) -> ModelT:
     """A model with whole matrices that computes the same; itself where it has them already."""
+    return model if model.spec == model.spec.whole else _multiplied_out(model, model.spec.whole)
+
+
+def without_useless(model: ModelT) -> ModelT:
+    """A model that computes the same without pairs of layers that are no smaller than one; it evaluates.
+
+    Raises:
+        ModelError: It is a GRU's factors that are not.
+    """
     if model.spec == model.spec.whole:
-        return model
-    weights = model.state_dict()
-    for path, layer in factored_layers(model):
-        _taken(weights, path)
-        weights |= {f"{path}.{name}": tensor for name, tensor in layer.whole_weights().items()}
+        return model.eval()
     with torch.random.fork_rng(devices=[]):
-        plain = type(model)(model.spec.whole)
-    plain.load_state_dict(weights)
-    return plain.eval()
+        layers = pointwise(type(model)(model.spec.whole)).values()
+    ranks = tuple(
+        rank if rank <= most_rank(*sides(layer)) else 0
+        for layer, rank in zip(layers, model.spec.layer_ranks, strict=False)
+    )
+    return _multiplied_out(model, replace(model.spec, layer_ranks=ranks if any(ranks) else ()))
+
+
+def _multiplied_out(model: ModelT, spec: ModelSpec) -> ModelT:
+    """A model with some of a model's factors, and the products of the others."""
+    with torch.random.fork_rng(devices=[]):
+        found = built(type(model), spec)
+    weights, thin = model.state_dict(), dict(factored_layers(found))
+    for path, layer in factored_layers(model):
+        if path not in thin:
+            _taken(weights, path)
+            weights |= {f"{path}.{name}": tensor for name, tensor in layer.whole_weights().items()}
+    found.load_state_dict(weights)
+    return found.eval()
 
 
 def _taken(weights: dict[str, Any], path: str) -> dict[str, Tensor]:

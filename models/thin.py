@@ -32,6 +32,11 @@ def is_pointwise(layer: nn.Module) -> bool:
     return layer.groups == 1 and set(layer.kernel_size) == {1}
 
 
+def sides(layer: Whole) -> tuple[int, int]:
+    """The size (out, in) of its matrix."""
+    return layer.weight.shape[0], layer.weight.shape[1]
+
+
 def low_rank(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """The two factors U (n, rank), V (rank, m) whose product is nearest to a matrix (n, m).
 
@@ -45,7 +50,9 @@ def low_rank(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
     root = values[:rank].sqrt()
-    return left[:, :rank] * root, root[:, None] * right[:rank]
+    missing = max(0, rank - len(root))  # beyond the smaller side there is nothing left to say
+    up, down = left[:, :rank] * root, root[:, None] * right[:rank]
+    return functional.pad(up, (0, missing)), functional.pad(down, (0, 0, 0, missing))
 
 
 class SparseLinear(nn.Module):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from models.base import KwsModel, ModelSpec, own_fields
+from models.base import KwsModel, ModelSpec
 from models.factored import built
 from models.graph.axes import Couplings
 from models.graph.trace import graph_of
@@ -168,9 +168,10 @@ def _fields(kind: Callable[[Any], KwsModel], spec: ModelSpec) -> Mapping[str, Fi
 
 
 def _widths(spec: ModelSpec) -> Iterator[Field]:
-    """All whole numbers that a family has in its specification; ranks are nobody's width."""
-    for field in own_fields(spec):
-        value = getattr(spec, field.name)
+    """All whole numbers in a specification but the ranks of factors, which are nobody's width."""
+    ranks = {field.name for field in fields(ModelSpec)}
+    for field in fields(spec):
+        value = None if field.name in ranks else getattr(spec, field.name)
         if type(value) is int:
             yield Field(field.name)
         elif isinstance(value, tuple):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from compressors.chain import parse
-from compressors.structured_prune import kept_units
+from compressors.structured_prune import StructuredPrune, kept_units
 from compressors.surgery import narrow, zero_units
 from models import registry
 from models.base import KwsModel, ModelSpec, count_params, spec_values
@@ -178,6 +178,15 @@ def test_what_cannot_be_factored_is_refused(base: ModelSpec, text: str, says: st
         parse(text, base)
 
 
+def masked_of(prepared: KwsModel) -> KwsModel:
+    """All that goes is zero, and nothing is cut."""
+    masked = deepcopy(prepared)
+    for group in width_groups(prepared):
+        gone = set(range(group.size)) - set(kept_units(prepared, group).tolist())
+        zero_units(masked, group, torch.tensor(sorted(gone)))
+    return masked
+
+
 @pytest.mark.usefixtures("zoo_families")
 @pytest.mark.parametrize("text", ["lr:layers=0.0625+sp", "sp:keep=0.5+lr:rank=2,layers=2+kd:alpha=0.5"])
 @pytest.mark.parametrize("base", [BASE, *(spec.whole for spec in zoo.FACTORED)], ids=zoo.name_of)
@@ -186,10 +195,7 @@ def test_factors_are_cut_to_what_masking_computes(base: ModelSpec, text: str) ->
     spec = chain.student(base)
     assert any(spec.layer_ranks)
     model = chain.prepare(zoo.model_of(spec))
-    masked, cut = deepcopy(model), chain.surgery(model)
-    for group in width_groups(model):
-        gone = set(range(group.size)) - set(kept_units(model, group).tolist())
-        zero_units(masked, group, torch.tensor(sorted(gone)))
+    masked, cut = masked_of(model), chain.surgery(model)
     log_mel = torch.randn(2, 40, 101)
     with torch.no_grad():
         torch.testing.assert_close(cut(log_mel).logits, masked(log_mel).logits, atol=1e-5, rtol=0)
@@ -206,6 +212,22 @@ def test_thin_layers_of_every_family_survive_dynamic_quantization(base: ModelSpe
     with torch.no_grad():
         quantized = parse("dq+lr", base).convert(model)
         torch.testing.assert_close(quantized(log_mel).logits, model(log_mel).logits, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("keep", "ranks"),
+    # 6 x 8 takes at most rank 3 and 6 x 6 rank 2; 5 x 6 and 5 x 5 take 2; 1 x 2 and 1 x 1 none.
+    [(0.25, (3, 2, 0)), (0.2, (0, 2, 0)), (0.05, ())],
+)
+def test_factors_that_a_cut_leaves_no_use_for_are_multiplied_out(keep: float, ranks: tuple[int, ...]) -> None:
+    prune, wide = StructuredPrune(keep=keep), zoo.model_of(zoo.DepthwiseSpec(16, 24, layer_ranks=(3, 2, 0)))
+    model = prune.prepare(wide)
+    cut, masked = prune.surgery(model), masked_of(model)
+    assert cut.spec.layer_ranks == ranks
+    assert cut.state_dict().keys() == zoo.model_of(cut.spec).state_dict().keys()
+    log_mel = torch.randn(2, 40, 101)
+    with torch.no_grad():
+        torch.testing.assert_close(cut(log_mel).logits, masked(log_mel).logits, atol=1e-5, rtol=0)
 
 
 def test_an_option_that_came_later_does_not_rename_runs() -> None:

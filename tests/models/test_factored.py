@@ -153,11 +153,11 @@ def assert_same(one: KwsModel, other: KwsModel, within: float = 1e-5) -> None:
 
 
 def of_full_rank(trained: KwsModel) -> ModelSpec:
-    """Every matrix as two factors that lose nothing; of a deep GRU only those that read the state."""
+    """Every matrix as two factors that lose nothing."""
     ranks = tuple(min(layer.weight.shape[:2]) for layer in pointwise(trained).values())
     spec = replace(trained.spec, layer_ranks=ranks)
     for gru in grus(trained).values():
-        reads = min(gru.input_size, 3 * gru.hidden_size) if gru.num_layers == 1 else 0
+        reads = max(gru.input_size, gru.hidden_size)
         spec = replace(spec, input_rank=reads, recurrent_rank=gru.hidden_size)
     return spec
 
