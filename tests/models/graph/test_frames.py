@@ -88,6 +88,28 @@ class Long(KwsModel):
         return ModelOutput(self.out(log_mel.mean(-1)) + self.conv(log_mel).mean(-1)[:, :2], None)
 
 
+@dataclass(frozen=True)
+class GatedSpec(ModelSpec):
+    width: int = 4
+
+
+class Gated(KwsModel):
+    """Gives time up twice: for a gate between its layers, and in the end."""
+
+    def __init__(self, spec: GatedSpec) -> None:
+        super().__init__(spec)
+        self.first, self.second = nn.Conv1d(40, spec.width, 3), nn.Conv1d(spec.width, 2, 3)
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        frames = self.first(log_mel)
+        return ModelOutput(self.second(frames * frames.mean(-1, keepdim=True).sigmoid()).mean(-1), None)
+
+
+def test_an_earlier_reduction_is_not_the_last() -> None:
+    registry.register("gated", GatedSpec())(Gated)
+    assert frames_of(GatedSpec()).last == "second"
+
+
 def test_what_hears_no_clip_is_refused() -> None:
     registry.register("long", LongSpec())(Long)
     with pytest.raises(ModelError, match="Long hears no clip of 101 frames") as refused:
