@@ -1,9 +1,8 @@
 """Models for tests: every registered family, the example, and some that hold what families are made of."""
 
-from copy import copy
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -160,7 +159,7 @@ class Split(KwsModel):
         return ModelOutput(self.decide(self.frames(log_mel)), None)
 
 
-OWN: dict[type[ModelSpec], type[KwsModel]] = {
+OWN: dict[type[ModelSpec], Callable[..., KwsModel]] = {
     ResidualSpec: Residual,
     DepthwiseSpec: Depthwise,
     CausalSpec: Causal,
@@ -173,13 +172,6 @@ SPECS: list[ModelSpec] = [
     CrnnSpec(channels=2, hidden=16, input_rank=2, recurrent_rank=2),
     *(spec() for spec in OWN),
 ]
-
-
-def register_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For one test: what is of no family is one, named as its specification, as a plugin's would be."""
-    monkeypatch.setattr(registry, "_FAMILIES", copy(registry._FAMILIES))
-    for spec, model in OWN.items():
-        registry.register(spec.__name__, spec())(model)
 
 
 def model_of(spec: ModelSpec, seed: int = 0) -> KwsModel:

@@ -14,7 +14,7 @@ from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import CrnnSpec
 from models.errors import ChainError
-from tests.zoo import CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, name_of, register_all
+from tests.zoo import CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, name_of
 
 BASE = CrnnSpec()
 # A student of each family, as its options.
@@ -28,9 +28,7 @@ STUDENTS: dict[ModelSpec, str] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def all_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    register_all(monkeypatch)
+pytestmark = pytest.mark.usefixtures("zoo_registered")
 
 
 def test_the_distance_is_that_by_hand() -> None:

@@ -19,7 +19,6 @@ from tests.zoo import (
     SplitSpec,
     model_of,
     name_of,
-    register_all,
 )
 
 # By hand: the last layer that the forward reads before it gives time up, and its frames of 101.
@@ -34,10 +33,7 @@ LAST = {
 }
 
 
-@pytest.fixture(autouse=True)
-def all_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    register_all(monkeypatch)
-    frames_of.cache_clear()
+pytestmark = pytest.mark.usefixtures("zoo_registered")
 
 
 @pytest.mark.parametrize("spec", LAST, ids=name_of)
