@@ -32,8 +32,9 @@ def softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * divergence.mean()
 
 
-# Rows shorter than that are silence: their direction says nothing, and its gradient would be huge.
-SHORTEST = 1e-6
+# Of the longest row of a clip: what is shorter stays as short in proportion, for a frame that is next to
+# nothing has no direction to learn, but a gradient without bounds.
+SHORTEST = 1e-3
 
 
 def frame_similarity(frames: Tensor) -> Tensor:
@@ -47,14 +48,17 @@ def frame_similarity(frames: Tensor) -> Tensor:
         frames: Shape (B, T', W).
 
     Returns:
-        Shape (B, T', T'), each row of length 1, or 0 where a frame is zero.
+        Shape (B, T', T'), each row of length 1, or less where a frame is next to zero.
 
     Example:
         >>> frame_similarity(torch.tensor([[[3.0, 0.0], [4.0, 0.0]]]))
         tensor([[[0.6000, 0.8000],
                  [0.6000, 0.8000]]])
     """
-    return functional.normalize(torch.bmm(frames, frames.transpose(1, 2)), dim=2, eps=SHORTEST)
+    products = torch.bmm(frames, frames.transpose(1, 2))
+    lengths = products.norm(dim=2, keepdim=True)
+    least = (SHORTEST * lengths.detach().amax(1, keepdim=True)).clamp_min(1e-12)
+    return products / torch.maximum(lengths, least)
 
 
 def similarity_distance(student: Tensor, teacher: Tensor) -> Tensor:

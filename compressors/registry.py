@@ -55,6 +55,22 @@ def compressors() -> dict[str, type[Compressor]]:
     return dict(sorted(_COMPRESSORS.items()))
 
 
+class Option(NamedTuple):
+    """What a chain can set of a compressor.
+
+    Attributes:
+        name: As it is written.
+        hint: The type of its values.
+        default: What holds where it is not written; None or MISSING: open.
+        holder: The compressor's field that holds it with others, where it is one of the model's; else empty.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    holder: str = ""
+
+
 def read(piece: str, base: ModelSpec) -> tuple[Compressor, str]:
     """One compressor and its canonical text, from ``token:name=value,...``.
 
@@ -95,22 +111,6 @@ def read(piece: str, base: ModelSpec) -> tuple[Compressor, str]:
         if option.holder:
             own.setdefault(option.holder, {})[option.name] = given.get(option.name, option.default)
     return kind(**own), f"{kind.token}:{canonical}" if canonical else kind.token
-
-
-class Option(NamedTuple):
-    """What a chain can set of a compressor.
-
-    Attributes:
-        name: As it is written.
-        hint: The type of its values.
-        default: What holds where it is not written; None or MISSING: open.
-        holder: The compressor's field that holds it with others, where it is one of the model's; else empty.
-    """
-
-    name: str
-    hint: Any
-    default: Any
-    holder: str = ""
 
 
 def options(kind: type[Compressor], base: ModelSpec | None = None) -> list[Option]:

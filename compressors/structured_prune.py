@@ -49,21 +49,26 @@ class StructuredPrune(Compressor):
     @classmethod
     def model_options(cls, base: ModelSpec) -> Mapping[str, Any]:
         """The widths that can be cut, by ``keep``."""
-        cut = {width.name for width in widths_of(base)}
-        there = {name: getattr(base, name) for name in size_names(base) if name in cut}
-        return {name: (0,) * len(one) if isinstance(one, tuple) else 0 for name, one in there.items()}
+        found: dict[str, Any] = {}
+        for name in size_names(base):
+            entries = [width.at for width in widths_of(base) if width.name == name]
+            numbered = [at + 1 for at in entries if at is not None]
+            if numbered:
+                # It may be empty where its entries follow from another field.
+                found[name] = (0,) * max(len(getattr(base, name)), *numbered)
+            elif entries:
+                found[name] = 0
+        return found
 
     def check(self, base: ModelSpec, student: ModelSpec) -> None:
         """Refuses shares and strengths out of range."""
         if not 0 < self.keep <= 1:
             raise ChainError(f"sp: keep={self.keep} must be above 0 and at most 1")
         cut = widths_of(student)
-        for name, kept in self.widths.items():
-            there = getattr(student, name)
-            if isinstance(kept, tuple) and len(kept) != len(there):
-                raise ChainError(
-                    f"sp: {name}={written(kept)} must have an entry for each of {written(there)}; 0: by keep"
-                )
+        for name, open_ in self.model_options(base).items():
+            kept = self.widths.get(name, open_)
+            if isinstance(kept, tuple) and len(kept) != len(open_):
+                raise ChainError(f"sp: {name}={written(kept)} must have {len(open_)} entries; 0: by keep")
         for one, units in self._asked().items():
             if units < 0:
                 raise ChainError(f"sp: {one}={units} must be at least 1, or 0 to go by keep")

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("KWS_BENCH_CACHE", str(cache))
     return cache
+
+
+@pytest.fixture
+def zoo_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models of the zoo are families, named as their specifications, as a plugin's would be."""
+    from models import registry
+    from tests.zoo import OWN
+
+    monkeypatch.setattr(registry, "_FAMILIES", copy(registry._FAMILIES))
+    for spec, model in OWN.items():
+        registry.register(spec.__name__, spec())(model)
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 import importlib
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, fields
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -184,13 +182,6 @@ SPECS: list[ModelSpec] = [
     *(spec() for spec in OWN),
     *FACTORED,
 ]
-
-
-def register_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For one test: what is of no family is one, named as its specification, as a plugin's would be."""
-    monkeypatch.setattr(registry, "_FAMILIES", copy(registry._FAMILIES))
-    for spec, model in OWN.items():
-        registry.register(spec.__name__, spec())(model)
 
 
 def model_of(spec: ModelSpec, seed: int = 0) -> KwsModel:

@@ -56,11 +56,11 @@ def graph_of(model: nn.Module, frames: int = EXAMPLE_FRAMES) -> Graph:
     """What a model's forward computes on log-mel (B, M, T).
 
     Layers that an operation is known for are kept whole; others are looked into. A branch on a shape is
-    taken as the traced example takes it, a long clip.
+    taken as a long clip takes it.
 
     Args:
-        model: Any model.
-        frames: Of the example, whose lengths the nodes hold.
+        model: It is left as it is.
+        frames: Frames T of the example whose sizes the graph holds.
 
     Args:
         model: It is left as it is.

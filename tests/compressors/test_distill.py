@@ -11,7 +11,7 @@ from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec, spec_values
 from models.crnn import CrnnSpec
 from models.errors import ChainError, KwsError
-from tests.zoo import SPECS, CausalSpec, DepthwiseSpec, ResidualSpec, name_of, register_all
+from tests.zoo import SPECS, CausalSpec, DepthwiseSpec, ResidualSpec, name_of
 
 BASE = CrnnSpec()
 KINDS = ("kd", "ad", "fd")
@@ -42,8 +42,7 @@ class Scaled(KwsModel):
 
 
 @pytest.fixture(autouse=True)
-def all_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    register_all(monkeypatch)
+def all_registered(zoo_registered: None) -> None:
     registry.register("scaled", ScaledSpec())(Scaled)
 
 
@@ -75,7 +74,7 @@ def test_every_size_of_every_model_is_an_option(spec: ModelSpec, token: str) -> 
         ("kd:width=0.50", "kd:width=0.5", ScaledSpec(width=0.5)),
         ("kd:widths=8x4x2x1", "kd:widths=8x4x2x1", ScaledSpec(widths=(8, 4, 2, 1))),
         ("kd:widths=5", "kd:widths=5", ScaledSpec(widths=(5,))),
-        ("kd:scales=0.50x1e-3", "kd:scales=0.5x0.001", ScaledSpec(scales=(0.5, 0.001))),
+        ("kd:scales=0.50x1e99", "kd:scales=0.5x1e99", ScaledSpec(scales=(0.5, 1e99))),
         ("kd:norm=FALSE,kind=thin", "kd:norm=False,kind=thin", ScaledSpec(norm=False, kind="thin")),
         # What the compressor has itself under that name is its own.
         ("kd:alpha=0.5,width=0.5", "kd:width=0.5,alpha=0.5", ScaledSpec(width=0.5)),
@@ -85,6 +84,8 @@ def test_sizes_are_read_by_their_types(text: str, canonical: str, student: Model
     chain = parse(text, ScaledSpec())
     assert (chain.text, chain.student(ScaledSpec())) == (canonical, student)
     assert parse(canonical, ScaledSpec()) == chain
+    names = [option.name for option in options(type(chain.parts[0]), ScaledSpec())]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.crnn import CrnnSpec
 from models.errors import ChainError, ModelError
-from models.graph.units import Member, WidthGroup, width_groups
+from models.graph.units import Field, Member, WidthGroup, width_groups
 from models.gru import GruSpec
 from models.registry import build
-from tests.zoo import CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, register_all
+from tests.zoo import CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of
 
 SPECS = [CrnnSpec(), CrnnSpec(channels=3, hidden=7, attention=5, layers=3), CrnnSpec(hidden=6, layers=1)]
 
@@ -115,6 +115,7 @@ def test_layers_of_one_gru_keep_equally_many_units() -> None:
         narrow(random_model(CrnnSpec()), {"gru.0": torch.arange(4)})
 
 
+@pytest.mark.usefixtures("zoo_registered")
 @pytest.mark.parametrize(
     ("text", "base", "cut"),
     [
@@ -127,15 +128,49 @@ def test_layers_of_one_gru_keep_equally_many_units() -> None:
         ("sp:attention=16,channels=2", CrnnSpec(), CrnnSpec(channels=2, hidden=16, attention=16)),
     ],
 )
-def test_widths_to_keep_are_the_models(
-    text: str, base: ModelSpec, cut: ModelSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    register_all(monkeypatch)
+def test_widths_to_keep_are_the_models(text: str, base: ModelSpec, cut: ModelSpec) -> None:
     chain = parse(text, base)
     assert chain.surgery(chain.prepare(model_of(base))).spec == cut
     assert parse(chain.text, base) == chain
 
 
+@pytest.mark.usefixtures("zoo_registered")
+def test_widths_that_say_nothing_are_not_written() -> None:
+    assert parse("sp:widths=0x0x0,keep=0.5", ResidualSpec()).text == "sp:keep=0.5"
+    assert parse("sp:hidden=0,attention=0", CrnnSpec()).text == "sp"
+
+
+@dataclass(frozen=True)
+class ImpliedSpec(ModelSpec):
+    """Widths that follow from one number, or are written out."""
+
+    width: int = 4
+    widths: tuple[int, ...] = ()
+
+
+class Implied(KwsModel):
+    def __init__(self, spec: ImpliedSpec) -> None:
+        super().__init__(spec)
+        one, two = spec.widths or (spec.width, 2 * spec.width)
+        self.one, self.two, self.out = nn.Linear(40, one), nn.Linear(one, two), nn.Linear(two, 2)
+
+    def forward(self, log_mel: torch.Tensor) -> ModelOutput:
+        return ModelOutput(self.out(self.two(self.one(log_mel.mean(-1)))), None)
+
+
+@pytest.mark.usefixtures("zoo_registered")
+def test_a_tuple_has_as_many_entries_as_there_are_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the specification leaves it empty, because they follow from another field."""
+    registry.register("implied", ImpliedSpec())(Implied)
+    cut = (Field("widths", 0), Field("widths", 1))
+    monkeypatch.setattr("compressors.structured_prune.widths_of", lambda spec: cut)
+    assert StructuredPrune.model_options(ImpliedSpec()) == {"widths": (0, 0)}
+    with pytest.raises(ChainError, match="widths=3 must have 2 entries"):
+        parse("sp:widths=3", ImpliedSpec())
+    assert parse("sp:widths=3x5", ImpliedSpec()).label == "SP(widths=3x5)"
+
+
+@pytest.mark.usefixtures("zoo_registered")
 @pytest.mark.parametrize(
     ("text", "base", "says"),
     [
@@ -145,17 +180,14 @@ def test_widths_to_keep_are_the_models(
             CrnnSpec(),
             "cannot read option 'layers=1'; its options: keep=, channels=, hidden=, attention=, decay=",
         ),
-        ("sp:widths=3x3", ResidualSpec(), "widths=3x3 must have an entry for each of 6x8x5; 0: by keep"),
-        ("sp:widths=3x3x3x3", ResidualSpec(), "widths=3x3x3x3 must have an entry for each of 6x8x5"),
+        ("sp:widths=3x3", ResidualSpec(), "widths=3x3 must have 3 entries; 0: by keep"),
+        ("sp:widths=3x3x3x3", ResidualSpec(), "widths=3x3x3x3 must have 3 entries"),
         ("sp:widths=3x-1x3", ResidualSpec(), r"widths\[1\]=-1 must be at least 1, or 0 to go by keep"),
         ("sp:hidden=-1", CrnnSpec(), "hidden=-1 must be at least 1, or 0 to go by keep"),
         ("sp:hidden=1+kd:hidden=1", CrnnSpec(), "hidden is no width that can be cut; these are: channels"),
     ],
 )
-def test_widths_that_cannot_be_kept_are_refused(
-    text: str, base: ModelSpec, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    register_all(monkeypatch)
+def test_widths_that_cannot_be_kept_are_refused(text: str, base: ModelSpec, says: str) -> None:
     with pytest.raises(ChainError, match=f"^sp: {says}") as refused:
         parse(text, base)
     assert "\n" not in str(refused.value)

@@ -19,7 +19,6 @@ from tests.zoo import (
     SplitSpec,
     model_of,
     name_of,
-    register_all,
 )
 
 # By hand: the last layer that the forward reads before it gives time up, and its frames of 101.
@@ -34,10 +33,7 @@ LAST = {
 }
 
 
-@pytest.fixture(autouse=True)
-def all_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    register_all(monkeypatch)
-    frames_of.cache_clear()
+pytestmark = pytest.mark.usefixtures("zoo_registered")
 
 
 @pytest.mark.parametrize("spec", LAST, ids=name_of)
@@ -86,6 +82,28 @@ class Long(KwsModel):
 
     def forward(self, log_mel: Tensor) -> ModelOutput:
         return ModelOutput(self.out(log_mel.mean(-1)) + self.conv(log_mel).mean(-1)[:, :2], None)
+
+
+@dataclass(frozen=True)
+class GatedSpec(ModelSpec):
+    width: int = 4
+
+
+class Gated(KwsModel):
+    """Gives time up twice: for a gate between its layers, and in the end."""
+
+    def __init__(self, spec: GatedSpec) -> None:
+        super().__init__(spec)
+        self.first, self.second = nn.Conv1d(40, spec.width, 3), nn.Conv1d(spec.width, 2, 3)
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        frames = self.first(log_mel)
+        return ModelOutput(self.second(frames * frames.mean(-1, keepdim=True).sigmoid()).mean(-1), None)
+
+
+def test_an_earlier_reduction_is_not_the_last() -> None:
+    registry.register("gated", GatedSpec())(Gated)
+    assert frames_of(GatedSpec()).last == "second"
 
 
 def test_what_hears_no_clip_is_refused() -> None:
