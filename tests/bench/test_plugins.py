@@ -5,16 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.figures.rows import converters
 from bench.records import load_results
 from bench.runs import RunFolder
 from compressors.chain import Chain
+from compressors.surgery import narrow
+from examples.operation_prelu import PreluSpec
 from models.crnn import CrnnSpec
 from models.registry import build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HALF = EXAMPLES / "compressor_half.py"
+MATCHBOX = ("--plugin", EXAMPLES / "model_matchbox.py", "--model", "matchbox")
 
 
 def command(*arguments: str | Path, path: Path | None = None) -> list[str]:
@@ -28,15 +32,26 @@ def bench(*arguments: str | Path, path: Path | None = None) -> subprocess.Comple
     return subprocess.run(command(*arguments, path=path), capture_output=True, text=True, check=False)
 
 
-def test_the_three_examples_work_together(tmp_path: Path) -> None:
+def test_the_examples_work_together(tmp_path: Path) -> None:
     plugins = [part for path in sorted(EXAMPLES.glob("*.py")) for part in ("--plugin", path)]
-    options = ["--chain", "hf", "--model", "gru", "--data", "tones", "--keyword", "high", "--epochs", "1"]
+    options = [
+        "--chain",
+        "hf",
+        "--model",
+        "matchbox",
+        "--data",
+        "tones",
+        "--keyword",
+        "high",
+        "--epochs",
+        "1",
+    ]
     done = bench("run", *plugins, *options, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     table = load_results(tmp_path / "results.csv").set_index("label")
     assert table.index.tolist() == ["B", "HF+B"]
     assert table.loc["HF+B", "size_ratio"] == pytest.approx(2, rel=0.5)
-    assert set(table["model"]) == {"gru"}
+    assert set(table["model"]) == {"matchbox"}
     assert converters(table.reset_index()).tolist() == ["", "hf"]
     assert (tmp_path / "figures" / "quantization.png").exists()
 
@@ -59,7 +74,7 @@ def test_the_form_of_a_plugin_is_not_taken_for_dynamic_quantization(tmp_path: Pa
 
 
 def test_a_model_without_attention_is_refused_by_name() -> None:
-    done = bench("run", "--plugin", EXAMPLES / "model_gru.py", "--model", "gru", "--chain", "ad+kd:hidden=8")
+    done = bench("run", *MATCHBOX, "--chain", "ad")
     assert done.returncode == 2
     assert "ad: this model has no attention to learn from; kd works without" in done.stderr
 
@@ -68,13 +83,23 @@ def test_a_model_without_attention_is_refused_by_name() -> None:
     ("chain", "says"),
     [
         ("kd", "the student is the base itself"),
-        ("kd:channels=2", "this model has no 'channels'; it has: hidden"),
+        ("kd:channels=2", "this model has no 'channels'; it has: widths"),
     ],
 )
 def test_students_of_another_family_are_asked_for(chain: str, says: str) -> None:
-    done = bench("run", "--plugin", EXAMPLES / "model_gru.py", "--model", "gru", "--chain", chain)
+    done = bench("run", *MATCHBOX, "--chain", chain)
     assert done.returncode == 2
     assert says in done.stderr
+
+
+def test_an_operation_from_outside_is_cut_and_streamed() -> None:
+    """The slopes of the channels that stay, and a frame after each window of nine."""
+    model = build(PreluSpec(channels=3)).eval()
+    small = narrow(model, {"conv": torch.tensor([0, 2])})
+    assert torch.equal(small.state_dict()["act.weight"], model.state_dict()["act.weight"][[0, 2]])
+    with torch.no_grad():
+        logits, _ = small.stream(torch.randn(1, 40, 20), small.init_state(1))
+    assert logits.shape == (1, 20 - 8, 2)
 
 
 def test_examples_are_short() -> None:
@@ -124,14 +149,14 @@ def test_plugins_that_fail_name_themselves_and_the_rest_works(tmp_path: Path) ->
     plugins = [tmp_path / f"broken{number}.py" for number in range(len(FAILING))]
     for plugin, (text, _) in zip(plugins, FAILING, strict=True):
         plugin.write_text(text)
-    given = [part for plugin in (*plugins, EXAMPLES / "model_gru.py") for part in ("--plugin", plugin)]
+    given = [part for plugin in (*plugins, EXAMPLES / "model_matchbox.py") for part in ("--plugin", plugin)]
     done = bench("list", *given)
     assert done.returncode == 0
     lines = done.stderr.splitlines()
     for line, plugin, (_, says) in zip(lines, plugins, FAILING, strict=True):
         assert line.startswith(f"bench: plugin {plugin} cannot be imported: ")
         assert says in line
-    assert "  gru " in done.stdout
+    assert "  matchbox " in done.stdout
 
 
 def test_installed_plugins_are_found_by_entry_point(tmp_path: Path) -> None:
@@ -158,7 +183,10 @@ TAKING = (
     (COMPRESSORS + "kinds['kd'].convert = None", "DarkKD.convert"),
     (COMPRESSORS + "kinds['kd'].__mro__[1].alpha = 9", "Distillation.alpha"),
     ("from models.crnn import Crnn\nCrnn.stream = None", "Crnn.stream"),
-    ("from models import registry\nregistry._FAMILIES.clear()", "the model 'crnn'"),
+    (
+        "from models import registry\nregistry._FAMILIES.clear()",
+        "the model 'crnn', the model 'gru', the model 'ds-cnn', the model 'tc-resnet8', the model 'bc-resnet'",
+    ),
 )
 
 

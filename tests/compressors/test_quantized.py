@@ -8,10 +8,10 @@ from compressors.fake_quant import QuantCrnn, fake_rows
 from compressors.quantize import best_step
 from compressors.quantized import QuantAware, StaticQuant, width_of
 from compressors.weight_only import RoundedWeights
-from examples.model_gru import GruSpec
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ChainError
+from models.gru import GruSpec
 from models.integer_kws import IntegerKws
 from models.registry import build
 
@@ -148,8 +148,9 @@ def test_tuning_keeps_the_terms_and_leaves_pruning_out() -> None:
 def test_a_model_without_an_integer_form_is_refused_unless_float_is_asked_for(log_mel: Tensor) -> None:
     with pytest.raises(ChainError, match=r"sq: Gru has no integer form, its activations would stay in float"):
         parse("sq", GruSpec())
-    chain = parse("sq:fallback=true", GruSpec())
-    model = build(GruSpec()).eval()
+    spec = GruSpec(hidden=24)
+    chain = parse("sq:fallback=true", spec)
+    model = build(spec).eval()
     shipped = chain.convert(chain.calibrate(model, log_mel))
     assert isinstance(shipped, RoundedWeights)
     exact, rounded = model(log_mel).logits, shipped(log_mel).logits
