@@ -185,7 +185,8 @@ TAKING = (
     ("from models.crnn import Crnn\nCrnn.stream = None", "Crnn.stream"),
     (
         "from models import registry\nregistry._FAMILIES.clear()",
-        "the model 'crnn', the model 'gru', the model 'ds-cnn', the model 'tc-resnet8', the model 'bc-resnet'",
+        "the model 'crnn', the model 'gru', the model 'ds-cnn', the model 'tc-resnet8', "
+        "the model 'bc-resnet'",
     ),
 )
 

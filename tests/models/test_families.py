@@ -1,11 +1,12 @@
 """The families of the field: their published sizes, MACs by hand, and what a stream says inside them."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.measure import count_macs
 from models import registry
@@ -105,6 +106,56 @@ def test_a_student_is_a_tenth_and_hears_as_often(family: registry.Family) -> Non
 def _step(model: KwsModel) -> int:
     graph = graph_of(model)
     return flows_of(graph)[graph.logits].step
+
+
+def test_ds_cnn_is_the_published_row_of_layers() -> None:
+    model, layers = model_of(DsCnnSpec()), [nn.AvgPool2d((4, 2)), nn.ZeroPad2d((4, 5, 1, 1))]
+    layers += [nn.Conv2d(1, 64, (4, 10), 2), nn.BatchNorm2d(64), nn.ReLU()]
+    for _ in range(4):
+        layers += [nn.Conv2d(64, 64, 3, padding=1, groups=64), nn.BatchNorm2d(64), nn.ReLU()]
+        layers += [nn.Conv2d(64, 64, 1), nn.BatchNorm2d(64), nn.ReLU()]
+    row = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 2)).eval()
+    row.load_state_dict(dict(zip(row.state_dict(), model.state_dict().values(), strict=True)))
+    log_mel = torch.randn(2, 40, 101)
+    with torch.no_grad():
+        torch.testing.assert_close(model(log_mel).logits, row(log_mel[:, None]))
+
+
+def test_the_shortcut_of_tc_resnet_is_rectified_too() -> None:
+    """With a main way that says 1, nothing is below 1."""
+    block: Any = model_of(TcResNetSpec()).get_submodule("blocks.0")
+    block.second_norm.weight.data.zero_()
+    block.second_norm.bias.data.fill_(1)
+    with torch.no_grad():
+        found = block(torch.randn(2, 16, 50))
+    assert found.min() == 1
+    assert found.max() > 2
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_block_of_bc_resnet_is_the_published_sum(at: int) -> None:
+    """f2(x), f1 of its mean over mel, and x but for the first of a stage; norms by their definition."""
+    block: Any = model_of(BcResNetSpec()).get_submodule(f"stages.{at}")
+    block.mel_norm.norm.bias.data.fill_(50)  # so that nothing is cut off at the end
+    x = torch.randn(2, 8 if at else 16, 20, 30)
+
+    def normed(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        spread = (norm.running_var + norm.eps).sqrt()
+        scale = [each[:, None, None] for each in (norm.running_mean, spread, norm.weight, norm.bias)]
+        return (x - scale[0]) / scale[1] * scale[2] + scale[3]
+
+    with torch.no_grad():
+        inner = x if at else normed(block.change[0](x), block.change[1]).clamp(min=0)
+        rows = block.along_mel(inner)
+        norm = block.mel_norm.norm
+        for channel, fifth in itertools.product(range(8), range(5)):
+            own, to = 5 * channel + fifth, slice(4 * fifth, 4 * fifth + 4)
+            spread = (norm.running_var[own] + norm.eps).sqrt()
+            rows[:, channel, to] = (rows[:, channel, to] - norm.running_mean[own]) / spread
+            rows[:, channel, to] = rows[:, channel, to] * norm.weight[own] + norm.bias[own]
+        mean = normed(block.along_time(rows.mean(2, keepdim=True)), block.time_norm)
+        expected = rows + block.mix(mean * mean.sigmoid()) + (x if at else 0)
+        torch.testing.assert_close(block(x), expected, atol=1e-4, rtol=1e-5)
 
 
 # Where the frames come out that a decision is the mean over, and what is decided of them.
