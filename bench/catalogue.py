@@ -11,17 +11,14 @@ from bench.presets import load_preset, preset_names
 from compressors.base import Compressor
 from compressors.registry import compressors, default_text, options, written
 from models.base import ModelSpec, spec_values
-from models.registry import family, names
+from models.registry import Family, family, names
 
 
 def catalogue() -> dict[str, list[str]]:
     """The lines of each section."""
     return {
         "compressors": [line for token, kind in compressors().items() for line in _compressor(token, kind)],
-        "models": [
-            f"  {name}  {_fields(family(name).default)} ({origin(family(name).model.__module__)})"
-            for name in names()
-        ],
+        "models": [_model(family(name)) for name in names()],
         "recipes": [
             f"  {name}  {recipe.epochs} epochs, batch {recipe.batch_size}, peak rate {recipe.learning_rate:g}"
             for name, recipe in RECIPES.items()
@@ -40,6 +37,10 @@ def _compressor(token: str, kind: type[Compressor]) -> list[str]:
     shown += [f"{option.name}={default_text(option)}" for option in options(kind)]
     summary = f"  {token:<4}{kind.summary} ({origin(kind.__module__)})"
     return [summary, f"      options: {', '.join(shown) or 'none'}"]
+
+
+def _model(kind: Family) -> str:
+    return f"  {kind.name}  {_fields(kind.default.written_out())} ({origin(kind.model.__module__)})"
 
 
 def _fields(spec: ModelSpec) -> str:

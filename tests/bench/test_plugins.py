@@ -5,16 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.figures.rows import converters
 from bench.records import load_results
 from bench.runs import RunFolder
 from compressors.chain import Chain
+from compressors.surgery import narrow
+from examples.operation_prelu import PreluSpec
 from models.crnn import CrnnSpec
 from models.registry import build
+from models.shipped import shipped
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HALF = EXAMPLES / "compressor_half.py"
+MATCHBOX = ("--plugin", EXAMPLES / "model_matchbox.py", "--model", "matchbox")
 
 
 def command(*arguments: str | Path, path: Path | None = None) -> list[str]:
@@ -28,15 +33,26 @@ def bench(*arguments: str | Path, path: Path | None = None) -> subprocess.Comple
     return subprocess.run(command(*arguments, path=path), capture_output=True, text=True, check=False)
 
 
-def test_the_three_examples_work_together(tmp_path: Path) -> None:
+def test_the_examples_work_together(tmp_path: Path) -> None:
     plugins = [part for path in sorted(EXAMPLES.glob("*.py")) for part in ("--plugin", path)]
-    options = ["--chain", "hf", "--model", "gru", "--data", "tones", "--keyword", "high", "--epochs", "1"]
+    options = [
+        "--chain",
+        "hf",
+        "--model",
+        "matchbox",
+        "--data",
+        "tones",
+        "--keyword",
+        "high",
+        "--epochs",
+        "1",
+    ]
     done = bench("run", *plugins, *options, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     table = load_results(tmp_path / "results.csv").set_index("label")
     assert table.index.tolist() == ["B", "HF+B"]
     assert table.loc["HF+B", "size_ratio"] == pytest.approx(2, rel=0.5)
-    assert set(table["model"]) == {"gru"}
+    assert set(table["model"]) == {"matchbox"}
     assert converters(table.reset_index()).tolist() == ["", "hf"]
     assert (tmp_path / "figures" / "quantization.png").exists()
 
@@ -45,7 +61,7 @@ def test_the_form_of_a_plugin_is_not_taken_for_dynamic_quantization(tmp_path: Pa
     run, model = RunFolder(tmp_path / "hf-0123"), build(CrnnSpec(channels=2, hidden=5)).eval()
     run.path.mkdir()
     run.save_config("crnn", Chain((), "hf+kd:channels=2,hidden=5"), model.spec, {})
-    run.save_model(model, model)
+    run.save_model(model, shipped(model, converted=False))
     plugin = ("--plugin", EXAMPLES / "compressor_half.py")
     onnx = bench("export", *plugin, run.path, "--format", "onnx")
     assert onnx.returncode == 2
@@ -59,22 +75,32 @@ def test_the_form_of_a_plugin_is_not_taken_for_dynamic_quantization(tmp_path: Pa
 
 
 def test_a_model_without_attention_is_refused_by_name() -> None:
-    done = bench("run", "--plugin", EXAMPLES / "model_gru.py", "--model", "gru", "--chain", "ad+kd:hidden=8")
+    done = bench("run", *MATCHBOX, "--chain", "ad")
     assert done.returncode == 2
-    assert done.stderr == "bench: ad: gru has no attention over time to learn from; fd works without\n"
+    assert done.stderr == "bench: ad: matchbox has no attention over time to learn from; fd works without\n"
 
 
 @pytest.mark.parametrize(
     ("chain", "says"),
     [
-        ("kd", "the student is the base itself, nothing gets smaller; its sizes are hidden=24; give some"),
-        ("kd:channels=2", "kd: cannot read option 'channels=2'; its options: hidden=, alpha=, temperature="),
+        ("kd", "the student is the base itself, nothing gets smaller; its sizes are widths=64x32x32x32x64; give"),
+        ("kd:channels=2", "kd: cannot read option 'channels=2'; its options: widths=, alpha=, temperature="),
     ],
 )
 def test_students_of_another_family_are_asked_for(chain: str, says: str) -> None:
-    done = bench("run", "--plugin", EXAMPLES / "model_gru.py", "--model", "gru", "--chain", chain)
+    done = bench("run", *MATCHBOX, "--chain", chain)
     assert done.returncode == 2
     assert says in done.stderr
+
+
+def test_an_operation_from_outside_is_cut_and_streamed() -> None:
+    """The slopes of the channels that stay, and a frame after each window of nine."""
+    model = build(PreluSpec(channels=3)).eval()
+    small = narrow(model, {"conv": torch.tensor([0, 2])})
+    assert torch.equal(small.state_dict()["act.weight"], model.state_dict()["act.weight"][[0, 2]])
+    with torch.no_grad():
+        logits, _ = small.stream(torch.randn(1, 40, 20), small.init_state(1))
+    assert logits.shape == (1, 20 - 8, 2)
 
 
 def test_examples_are_short() -> None:
@@ -124,14 +150,14 @@ def test_plugins_that_fail_name_themselves_and_the_rest_works(tmp_path: Path) ->
     plugins = [tmp_path / f"broken{number}.py" for number in range(len(FAILING))]
     for plugin, (text, _) in zip(plugins, FAILING, strict=True):
         plugin.write_text(text)
-    given = [part for plugin in (*plugins, EXAMPLES / "model_gru.py") for part in ("--plugin", plugin)]
+    given = [part for plugin in (*plugins, EXAMPLES / "model_matchbox.py") for part in ("--plugin", plugin)]
     done = bench("list", *given)
     assert done.returncode == 0
     lines = done.stderr.splitlines()
     for line, plugin, (_, says) in zip(lines, plugins, FAILING, strict=True):
         assert line.startswith(f"bench: plugin {plugin} cannot be imported: ")
         assert says in line
-    assert "  gru " in done.stdout
+    assert "  matchbox " in done.stdout
 
 
 def test_installed_plugins_are_found_by_entry_point(tmp_path: Path) -> None:
@@ -158,7 +184,11 @@ TAKING = (
     (COMPRESSORS + "kinds['kd'].convert = None", "DarkKD.convert"),
     (COMPRESSORS + "kinds['kd'].__mro__[2].alpha = 9", "Distillation.alpha"),
     ("from models.crnn import Crnn\nCrnn.stream = None", "Crnn.stream"),
-    ("from models import registry\nregistry._FAMILIES.clear()", "the model 'crnn'"),
+    (
+        "from models import registry\nregistry._FAMILIES.clear()",
+        "the model 'crnn', the model 'gru', the model 'ds-cnn', the model 'tc-resnet8', "
+        "the model 'bc-resnet'",
+    ),
 )
 
 

@@ -7,11 +7,15 @@ from torch import Tensor, nn
 
 from compressors.quantization.dynamic_quant import DynamicQuant
 from compressors.quantization.weight_only import RoundedWeights
+from examples.model_matchbox import MatchboxSpec
 from models.base import KwsModel, ModelOutput, ModelSpec
+from models.bc_resnet import BcResNetSpec
+from models.ds_cnn import DsCnnSpec
 from models.errors import ModelError
 from models.graph.axes import TIME
 from models.graph.stream import delay_frames
 from models.graph.trace import graph_of
+from models.tc_resnet import TcResNetSpec
 from tests.zoo import (
     FACTORED,
     OWN,
@@ -29,11 +33,16 @@ FRAMES = 151
 CUTS = ([FRAMES], [1] * FRAMES, [0, 19, 1, 44, 87], [3, 145, 3])
 # By hand, in mel frames: what lies ahead of a decision, the frame with which the first one comes, the step.
 # residual: 1 + 4 + 2 * 4 + 2 * 2 behind the middle of its windows, and as much before the first decision.
+# Of the families each sum has a term for each layer that pads: its frames times the step of what it reads.
 TIMES = {
     ResidualSpec(): (17, 17, 2),
     DepthwiseSpec(): (1 + 2 + 2, 2 + 2 + 2, 4),
     CausalSpec(): (2, 2, 1),
     SplitSpec(): (0, 2 + 4, 1),
+    DsCnnSpec(): (5 * 2 + 4 * 4, 1 + 5 * 2 + 4 * 4, 4),
+    TcResNetSpec(): (1 + (4 + 8) + (8 + 16) + (16 + 32),) * 2 + (8,),
+    BcResNetSpec(): (2 + 2 * 1 + 2 * 2 + 4 * 4 + 4 * 8 + 2,) * 2 + (1,),
+    MatchboxSpec(): (5 + (6 + 7 + 8 + 14) * 2,) * 2 + (2,),
 }
 # What is one frame wide is so in two layers too.
 TIMES |= {spec: TIMES[type(spec)()] for spec in FACTORED if type(spec)() in TIMES}

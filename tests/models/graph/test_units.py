@@ -7,12 +7,18 @@ from torch import Tensor, nn
 
 from compressors.structured_prune import StructuredPrune
 from compressors.surgery import narrow, zero_units
+from examples.model_matchbox import MatchboxSpec
+from examples.operation_prelu import PreluSpec
 from models.base import KwsModel, ModelOutput, ModelSpec, count_params
+from models.bc_resnet import BcResNetSpec
 from models.crnn import CrnnSpec
+from models.ds_cnn import DsCnnSpec
 from models.errors import ModelError
 from models.factored import built
 from models.graph.units import width_groups
+from models.gru import GruSpec
 from models.registry import build
+from models.tc_resnet import TcResNetSpec
 from tests.zoo import SPECS, CausalSpec, DepthwiseSpec, ResidualSpec, SplitSpec, model_of, name_of
 
 # By hand: which layers make up each group, its field and its width.
@@ -27,6 +33,30 @@ GROUPS = {
     DepthwiseSpec(): [("stem.0", "channels", 8), ("point", "wide", 6)],
     CausalSpec(): [("left", "width", 6), ("right", "side", 4), ("gru.0", "hidden", 5)],
     SplitSpec(): [("first", "channels", 6)],
+    GruSpec(layers=2): [("gru.0", "hidden", 64), ("gru.1", "hidden", 64)],
+    DsCnnSpec(blocks=2): [(name, "channels", 64) for name in ("conv", "blocks.0.point", "blocks.1.point")],
+    TcResNetSpec(): [
+        ("conv", "widths[0]", 16),
+        *(
+            (f"blocks.{at // 2}.{('first', 'second')[at % 2]}", f"widths[{at // 2 + 1}]", width)
+            for at, width in enumerate((24, 24, 32, 32, 48, 48))
+        ),
+    ],
+    # A sum with what comes in ties all blocks of a stage to its first.
+    BcResNetSpec(): [
+        ("conv", "channels[0]", 16),
+        *(
+            (f"stages.{first}.change.0", f"channels[{at + 1}]", width)
+            for at, (first, width) in enumerate(((0, 8), (2, 12), (4, 16), (8, 20)))
+        ),
+        ("last.0", "channels[5]", 32),
+    ],
+    MatchboxSpec(): [
+        ("first.1", "widths[0]", 64),
+        *((f"blocks.{at}.1", f"widths[{at + 1}]", 32) for at in range(3)),
+        ("last.1", "widths[4]", 64),
+    ],
+    PreluSpec(): [("conv", "channels", 16)],
 }
 
 
