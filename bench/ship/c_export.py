@@ -8,8 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from bench.files import write_text_atomically
+from bench.ship.c_constants import Constants, is_kept
 from bench.ship.c_numbers import array
-from bench.ship.c_ops import Constants, Writer, is_kept
+from bench.ship.c_ops import Writer
 from bench.ship.c_plan import Plan
 from bench.ship.c_program import functions, window_size
 from models.errors import ModelError
@@ -81,7 +82,7 @@ def sizes(model: IntegerModel, name: str = "") -> str:
 
 
 def state(plan: Plan) -> str:
-    """What a stream remembers: the types in the header, the widest first so that nothing is lost between them."""
+    """What a stream remembers, the widest first, so that nothing is lost between them."""
     fields = sorted(_fields(plan), key=lambda field: -field[0])
     depths = [depth for at in plan.needed for depth in plan.coming[at].depths]
     spans = [max(op.span_time, op.stride_time) for op in plan.model.program if isinstance(op, Window)]
@@ -89,10 +90,14 @@ def state(plan: Plan) -> str:
     lines = ["/* Counts of frames; negative where some are left out. */", "#if KWS_MODEL_BUFFER > 255"]
     lines += ["typedef uint16_t kws_count;", "#else", f"typedef {wide} kws_count;", "#endif"]
     lines += [f"typedef {'int16_t' if max(spans, default=0) > 127 else 'int8_t'} kws_held;", ""]
-    lines += ["/* Frames that are kept in turn: how many there are, and where the next one goes, or comes from. */"]
+    lines += [
+        "/* Frames that are kept in turn: how many there are, and where the next one goes, or comes from. */"
+    ]
     lines += ["typedef struct {", "    kws_count held, next;", "} kws_line;", ""]
     lines += ["/* All that a stream remembers; several streams can share the weights. */", "typedef struct {"]
-    return "\n".join([*lines, *(f"    {text};" for _, text in fields), "} kws_model;"])
+    # C knows no struct without a member.
+    declared = [f"    {text};" for _, text in fields] or ["    uint8_t nothing;"]
+    return "\n".join([*lines, *declared, "} kws_model;"])
 
 
 def _fields(plan: Plan) -> Iterable[tuple[int, str]]:
@@ -124,7 +129,7 @@ def _fields(plan: Plan) -> Iterable[tuple[int, str]]:
 
 
 def weights(made: Constants) -> str:
-    """The arrays of the source, in the order in which the code reads them, and what is known of all operations."""
+    """The arrays in the order in which the code reads them, and what is known of all operations."""
     always, ever = made.always()
     values = {
         "ALWAYS": always,
@@ -134,7 +139,9 @@ def weights(made: Constants) -> str:
         "RANK": made.rank,
         "ATTEND_REACH": made.reach,
     }
-    lines = [f"#define KWS_{name} {value}" for name, value in values.items() if value or name in ("ALWAYS", "EVER")]
+    lines = [
+        f"#define KWS_{name} {value}" for name, value in values.items() if value or name in ("ALWAYS", "EVER")
+    ]
     lines += [f"#define EXTRA(op) {'((op)->extra)' if 'extra' in _used(made) else '0'}"]
     lines += [f"typedef {'int64_t' if made.wide_sums else 'int32_t'} kws_sum;", ""]
     lines += [array("int8_t kws_weight", [byte - 256 * (byte > 127) for byte in made.weight] or [0])]

@@ -78,7 +78,7 @@ def compile_host(
     Args:
         artifact: An integer model, a ``.kws`` file, or a folder of exported C code.
         folder: Where code and library go.
-        max_buffer_len: Frames that attention and means over time look back on; None for the code's own choice.
+        max_buffer_len: Frames that attention and means over time look back on; None: the code's own.
         compiler: Command; None for what ``find_compiler`` finds.
         flags: Of the compiler; any warning is an error.
 

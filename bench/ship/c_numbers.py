@@ -15,8 +15,8 @@ from models.integer.ops import Gru
 
 # Matrices of up to so many bits are stored two weights a byte.
 NIBBLE_BITS = 4
-# Multipliers have 31 bits. So many of their lowest are zero where the scale is a half-precision number times a
-# power of two, and where it is a product of two such numbers; the others then fit, with the shift, 16 and 32 bits.
+# Multipliers have 31 bits. So many of their lowest are zero where the scale is a half-precision number times
+# a power of two, and where it is a product of two such numbers: the others and the shift fit 16 and 32 bits.
 SHORT_ZEROS, MIDDLE_ZEROS = 20, 4
 
 
@@ -69,13 +69,13 @@ def stored(model: IntegerModel, at: int) -> Stored:
         name = shape.name if shape.name == "hh.down" else shape.name.partition(".")[0]
         groups.setdefault(name, []).append(index)
     kinds, weight, scale = {}, bytearray(), list[int]()
-    for name, own in groups.items():
+    for own in groups.values():
         scales = _scales([layers[index] for index in own])
         packed = Kind.PACKED * all(tensors[index].bits <= NIBBLE_BITS for index in own)
         for index in own:
-            biased = shapes[index].biased
-            biases = [layers[other].bias for other in own if shapes[other].biased]
-            kinds[shapes[index].name] = packed | scales | (_bias(biases) if biased else Kind.NONE)
+            # What has none in the file can have one for the zero point of what it reads.
+            biases = [layers[other].bias for other in own if shapes[other].biased == shapes[index].biased]
+            kinds[shapes[index].name] = packed | scales | _bias(biases)
     for index, row in _order(model, at):
         kind = kinds[shapes[index].name]
         weight += _weights(layers[index].weight[row], bool(kind & Kind.PACKED))
@@ -102,8 +102,8 @@ def _scales(layers: Iterable[Layer]) -> Kind:
 
 
 def _bias(biases: Sequence[npt.NDArray[np.int64]]) -> Kind:
-    fits = all(np.abs(bias).max() < 2**15 for bias in biases)
-    return Kind.SHORT_BIAS if fits else Kind.LONG_BIAS
+    most = max(int(np.abs(bias).max()) for bias in biases)
+    return Kind.NONE if not most else Kind.SHORT_BIAS if most < 2**15 else Kind.LONG_BIAS
 
 
 def _weights(values: npt.NDArray[np.int64], packed: bool) -> bytes:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
+from bench.ship.c_constants import Constants, fill_of, is_kept, one_piece, reads, strides, unchanged, width
 from bench.ship.c_numbers import ACT_BITS, GIVES, READS, ROUNDS, STORED, Kind, stored
 from models.errors import ModelError
-from models.integer.model import Format, IntegerModel, curving, joining, scaling, six, target
+from models.integer.model import IntegerModel, curving, joining, scaling, six, target
 from models.integer.ops import (
     Act,
     Add,
@@ -39,59 +36,6 @@ PARTS = {
     Act.SIGMOID: "act_sigmoid",
     Act.SILU: "silu",
 }
-
-
-@dataclass
-class Constants:
-    """What the C code holds beside its functions.
-
-    Attributes:
-        structures: The text of the constants.
-        parts: Parts of ``kws_layers.c`` that are used.
-        asked: Kinds, and the bits of each that are asked for.
-        silu: Multiplier and shift of each SiLU.
-        weight, scale: Of all matrices.
-        starts: Where those of an operation begin, and where they end.
-        piece, hidden, rank: The largest of their kind.
-        wide_sums: Whether a sum of joined values needs 64 bits.
-        reach: How large a number that attention sums can be.
-    """
-
-    structures: list[str] = field(default_factory=list)
-    parts: set[str] = field(default_factory=lambda: {"always"})
-    asked: list[tuple[int, Kind]] = field(default_factory=list)
-    silu: list[tuple[int, int]] = field(default_factory=list)
-    weight: bytearray = field(default_factory=bytearray)
-    scale: list[int] = field(default_factory=list)
-    starts: dict[int, tuple[tuple[int, int], tuple[int, int]]] = field(default_factory=dict)
-    piece: int = 0
-    hidden: int = 0
-    rank: int = 0
-    wide_sums: bool = False
-    reach: int = 0
-
-    def ask(self, kind: int, bits: Kind) -> int:
-        """Notes that code asks for these bits of a kind, and gives the kind."""
-        self.asked.append((kind, bits))
-        return kind
-
-    def always(self) -> tuple[int, int]:
-        """The bits that all have that are asked for them, and those that any has."""
-        every = [bit for bit in Kind if bit]
-        have = {bit: [bool(kind & bit) for kind, bits in self.asked if bits & bit] for bit in every}
-        return (
-            sum(bit for bit in every if have[bit] and all(have[bit])),
-            sum(bit for bit in every if any(have[bit])),
-        )
-
-
-def reads(model: IntegerModel, form: Format) -> Kind:
-    """How wide what is read is, beside other values."""
-    return _width(model, form.bits, Kind.READS_16, Kind.READS_32)
-
-
-def _width(model: IntegerModel, bits: int, half: Kind, whole: Kind) -> Kind:
-    return Kind.NONE if bits == model.activations else half if bits == 16 else whole
 
 
 class Writer:
@@ -136,7 +80,11 @@ class Writer:
     def _structure(self, struct: str, name: str, /, **values: int | str) -> None:
         """A constant; zeros need not be written."""
         for key, value in values.items():
-            if isinstance(value, int) and not -(2**15) <= value < 2**16 and key not in ("offset", "multiplier"):
+            if (
+                isinstance(value, int)
+                and not -(2**15) <= value < 2**16
+                and key not in ("offset", "multiplier")
+            ):
                 raise ModelError(f"{name}: {key} is {value}; the C code counts up to 65535")
         body = ", ".join(f".{key} = {value}" for key, value in values.items() if value)
         self.made.structures.append(f"static const {struct} {name} = {{{body or '0'}}};")
@@ -145,10 +93,11 @@ class Writer:
         """The kind of what is rounded, and what its activation needs."""
         gives, made = self.model.formats[at], self.made
         kind = int(
-            _width(self.model, target(op, gives).bits, Kind.ROUNDS_16, Kind.ROUNDS_32)
-            | _width(self.model, gives.bits, Kind.GIVES_16, Kind.GIVES_32)
+            width(self.model, target(op, gives).bits, Kind.ROUNDS_16, Kind.ROUNDS_32)
+            | width(self.model, gives.bits, Kind.GIVES_16, Kind.GIVES_32)
         )
         extra = 0
+        made.parts.add(part)
         if op.act is not Act.NONE:
             made.parts |= {PARTS[op.act], f"finish_{part}"}
             kind |= op.act << ACT_BITS
@@ -157,7 +106,7 @@ class Writer:
         if op.act is Act.SILU:
             extra = len(made.silu)
             made.silu.append(curving(self.model, at))
-            made.ask(_width(self.model, gives.bits, Kind.ROUNDS_16, Kind.ROUNDS_32), ROUNDS)
+            made.ask(width(self.model, gives.bits, Kind.ROUNDS_16, Kind.ROUNDS_32), ROUNDS)
         made.ask(kind, ROUNDS | GIVES)
         return {"kind": kind, "extra": extra}
 
@@ -196,14 +145,13 @@ class Writer:
             "by_mel": op.dilation_mel * span,
             "by_time": op.dilation_time,
         }
-        return taps, op.stride_mel * span, _one_piece(taps)
+        return taps, op.stride_mel * span, one_piece(taps)
 
     def _conv(self, at: int, op: Conv) -> None:
         form, shape = self.model.given(at)[0], self.model.shapes[op.inputs[0]]
         groups = op.parts(shape)
         each = op.read(shape).channels // groups
         taps, by_row, direct = self._taps(at, op, each)
-        self.made.parts.add("conv")
         finish, kinds = self._finish(at, op, "conv"), self._matrices(at)
         kind = finish["kind"] | kinds[""] | reads(self.model, form)
         length = each * op.kernel_mel * op.kernel_time
@@ -235,33 +183,30 @@ class Writer:
     def _pool(self, at: int, op: Pool) -> None:
         form, shape = self.model.given(at)[0], self.model.shapes[op.inputs[0]]
         taps, by_row, _ = self._taps(at, op, op.read(shape).channels)
-        self._structure("taps", f"taps_{at}", **taps)
-        values = {"rows": self.model.shapes[at].rows, "by_row": by_row}
+        values: dict[str, int | str] = {"rows": self.model.shapes[at].rows, "by_row": by_row}
+        # Braces of its own: it is a structure in a structure.
+        values["taps"] = f"{{{', '.join(map(str, taps.values()))}}}"
         if op.largest:
             self.made.parts.add("largest")
-            kind = int(reads(self.model, form)) | int(
-                _width(self.model, form.bits, Kind.GIVES_16, Kind.GIVES_32)
-            )
-            values["kind"] = self.made.ask(kind, READS | GIVES)
+            values["kind"] = self.made.ask(unchanged(self.model, form), READS | GIVES)
         else:
             count = op.kernel_mel * op.kernel_time
             if count * 2**form.bits > LIMIT:
                 raise ModelError(f"operation {at}: a mean of {count} numbers; fewer fit in 32 bits")
-            self.made.parts.add("pool")
-            values |= self._finish(at, op, "pool")
-            values["kind"] = self.made.ask(values["kind"] | reads(self.model, form), READS)
+            finish = self._finish(at, op, "pool")
+            kind = self.made.ask(finish["kind"] | reads(self.model, form), READS)
+            values |= finish | {"kind": kind}
             multiplier, shift = scaling(self.model, at)
             values |= {"offset": -form.zero * count, "multiplier": multiplier, "shift": shift - 1}
-        self._structure("pool_op", f"op_{at}", taps=f"{{{', '.join(map(str, taps.values()))}}}", **values)
-        self.made.structures.pop(-2)
+        self._structure("pool_op", f"op_{at}", **values)
 
     def _gru(self, at: int, op: Gru) -> None:
         made, kinds = self.made, self._matrices(at)
         made.parts.add("gru")
         made.hidden, made.rank = max(made.hidden, op.hidden), max(made.rank, op.rank)
-        ih = kinds["ih.r"] | _width(self.model, 16, Kind.ROUNDS_16, Kind.ROUNDS_32)
+        ih = kinds["ih.r"] | width(self.model, 16, Kind.ROUNDS_16, Kind.ROUNDS_32)
         ih |= reads(self.model, self.model.given(at)[0])
-        gates = Kind.NONE | _width(self.model, 16, Kind.ROUNDS_16, Kind.ROUNDS_32)
+        gates = Kind.NONE | width(self.model, 16, Kind.ROUNDS_16, Kind.ROUNDS_32)
         values = {"ih": ih, "hh": kinds["hh.r"] | gates, "hh_n": kinds["hh.n"] | gates}
         if op.rank:
             made.parts.add("factored")
@@ -291,7 +236,6 @@ class Writer:
             offset -= form.zero * factors[i]
             most += abs(factors[i]) << (form.bits - 1)
         self.made.wide_sums |= most + abs(offset) > LIMIT or shift > 31
-        self.made.parts.add("join")
         self._structure(
             "join_op",
             f"{name}_{at}",
@@ -315,7 +259,6 @@ class Writer:
             for one in op.inputs
         ]
         multiplier, shift = scaling(model, at)
-        self.made.parts.add("mul")
         self._structure(
             "mul_op",
             f"op_{at}",
@@ -328,9 +271,7 @@ class Writer:
         )
 
     def _pick(self, at: int, op: Pick) -> None:
-        form = self.model.formats[at]
-        kind = int(reads(self.model, form) | _width(self.model, form.bits, Kind.GIVES_16, Kind.GIVES_32))
-        self.made.ask(kind, READS | GIVES)
+        kind = self.made.ask(unchanged(self.model, self.model.formats[at]), READS | GIVES)
         steady = strides(op.order)
         if steady is None:
             self.made.parts.add("choose")
@@ -356,47 +297,3 @@ class Writer:
         kind = self.made.ask(int(reads(model, form)), READS)
         values = {"size": model.shapes[at].size, "kind": kind, "shift": 16 - form.bits, "zero": form.zero}
         self._structure("attend_op" if isinstance(op, Attend) else "mean_op", f"op_{at}", **values)
-
-
-def is_kept(op: Window) -> bool:
-    """Whether its window is kept in the state: it spans several frames, or has rows of padding."""
-    return op.span_time > 1 or op.above > 0 or op.below > 0
-
-
-def fill_of(model: IntegerModel, at: int) -> int:
-    """What stands for padding: the zero point, or what is never the largest."""
-    op, form = model.program[at], model.formats[model.program[at].inputs[0]]
-    return -(2 ** (form.bits - 1)) if isinstance(op, Pool) and op.largest else form.zero
-
-
-def _one_piece(taps: Mapping[str, int]) -> bool:
-    """Whether what one result reads lies in memory in the order of the weights."""
-    sizes, steps = [
-        [taps[name] for name in names]
-        for names in (("channels", "mels", "times"), ("by_channel", "by_mel", "by_time"))
-    ]
-    expected = 1
-    for size, step in zip(reversed(sizes), reversed(steps), strict=True):
-        if size > 1 and step != expected:
-            return False
-        expected *= size
-    return True
-
-
-def strides(order: Sequence[int]) -> tuple[int, int, int, int] | None:
-    """An order as two loops, (outer, by_outer, inner, by_inner); None where it is none.
-
-    Example:
-        >>> strides((0, 4, 8, 1, 5, 9)), strides((7, 6, 5)), strides((0, 3, 4))
-        ((2, 1, 3, 4), (1, 0, 3, -1), None)
-    """
-    found: npt.NDArray[np.int64] = np.array(order)
-    steps = np.diff(found)
-    inner = int(np.argmax(steps != steps[0])) + 1 if len(steps) and (steps != steps[0]).any() else len(order)
-    if len(order) % inner:
-        return None
-    by_inner = int(steps[0]) if inner > 1 else 0
-    table = found.reshape(-1, inner)
-    by_outer = int(table[1, 0] - table[0, 0]) if len(table) > 1 else 0
-    made = table[0, 0] + np.arange(len(table))[:, None] * by_outer + np.arange(inner) * by_inner
-    return (len(table), by_outer, inner, by_inner) if (made == table).all() else None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import lcm
+from random import Random
 from typing import NamedTuple
 
 from models.errors import ModelError
 from models.integer.model import IntegerModel
 from models.integer.ops import Gather, Input, Last, Op, Window, step_frames
+
+# Orders of placing values that are tried.
+ORDERS = 200
 
 
 class Slot(NamedTuple):
@@ -98,7 +102,9 @@ class Plan:
         for at in self.needed:
             op = self.model.program[at]
             if len({steps[one] for one in op.inputs}) > 1:
-                raise ModelError(f"operation {at}: what meets here comes at different rates; no stream has it")
+                raise ModelError(
+                    f"operation {at}: what meets here comes at different rates; no stream has it"
+                )
             found[at] = max(found[one] for one in op.inputs)
             if isinstance(op, Window):
                 found[at] += steps[op.inputs[0]] * (op.span_time - 1 - op.before)
@@ -138,17 +144,12 @@ class Plan:
     @cached_property
     def slots(self) -> Mapping[int, Slot]:
         """Where values lie, by their operation; the input and the logits are the caller's."""
-        order = (*self.moving, *(at for at in self.still))
-        end, lives = len(order), {}
-        for at in self.needed[:-1]:
-            if source := self.source(at):
-                lives[source] = self._life(source, order, end)
-        sizes = {at: self.bytes_of(at) for at in lives}
-        narrow = [at for at in lives if self.model.formats[at].bits < 32]
-        found: dict[int, Slot] = {}
-        for group in (narrow, [at for at in lives if at not in narrow]):
-            found |= _placed({at: (sizes[at], *lives[at]) for at in group}, wide=group is not narrow)
-        return found
+        sources = sorted({self.source(at) for at in self.needed[:-1]})
+        lives = {at: (self.bytes_of(at), *self._life(at)) for at in sources}
+        wide = {at: life for at, life in lives.items() if self.model.formats[at].bits == 32}
+        narrow = {at: life for at, life in lives.items() if at not in wide}
+        unit = max((self.model.formats[at].bits // 8 for at in narrow), default=1)
+        return _placed(narrow, unit, wide=False) | _placed(wide, 4, wide=True)
 
     def source(self, at: int) -> int:
         """The operation in whose memory a value lies: the last frame stays where it is."""
@@ -159,49 +160,64 @@ class Plan:
         """Bytes of a value."""
         return self.model.shapes[at].size * self.model.formats[at].bits // 8
 
-    def _life(self, at: int, order: Sequence[int], end: int) -> tuple[int, int]:
-        ops = self.model.program
+    def _life(self, at: int) -> tuple[int, int]:
+        ops, order = self.model.program, (*self.moving, *self.still)
         # What the end of a clip reads is not written over in the meantime.
         if any(isinstance(ops[one], Last) and at in (one, *ops[one].inputs) for one in self.gathers):
-            return 0, end
-        places = [place for place, one in enumerate(order) if at in ops[one].inputs]
+            return 0, len(order)
         # What gathers is there twice: where it takes frames, and where it gives its result.
-        return max(place for place, one in enumerate(order) if one == at), max(places)
+        born = len(order) - 1 - order[::-1].index(at)
+        return born, max(order.index(one) for one in self.needed if at in ops[one].inputs)
 
     @property
     def arena_bytes(self) -> int:
         """Bytes of scratch memory for values."""
-        return sum(
-            max((slot.start + slot.size for slot in self.slots.values() if slot.wide is wide), default=0)
-            for wide in (False, True)
-        )
+        return sum(_reach(slots) for slots in self._arenas())
 
     @property
     def least_arena_bytes(self) -> int:
         """What no order of places can go below: the most that is needed at once."""
-        slots = self.slots.values()
-        return max(
-            sum(slot.size for slot in slots if slot.born <= at <= slot.last)
-            for at in range(1 + max(slot.last for slot in slots))
-        )
+        return sum(_most_at_once(slots) for slots in self._arenas())
+
+    def _arenas(self) -> list[list[Slot]]:
+        return [[slot for slot in self.slots.values() if slot.wide is wide] for wide in (False, True)]
 
 
-def _placed(lives: Mapping[int, tuple[int, int, int]], *, wide: bool) -> dict[int, Slot]:
-    """Places, the largest first, each as far down as those that live at the same time leave room."""
+def _placed(lives: Mapping[int, tuple[int, int, int]], unit: int, *, wide: bool) -> dict[int, Slot]:
+    """Places for (size, born, last), each as far down as those beside it in time leave room.
+
+    The largest go first; where that leaves gaps, some other orders are tried.
+    """
+    draw, order, best = Random(0), sorted(lives, key=lambda at: -lives[at][0]), dict[int, Slot]()
+    for _ in range(ORDERS):
+        found = _in_order([(at, lives[at]) for at in order], unit, wide)
+        if not best or _reach(found.values()) < _reach(best.values()):
+            best = found
+        if _reach(best.values()) <= _most_at_once(best.values()):
+            break
+        draw.shuffle(order)
+    return best
+
+
+def _reach(slots: Iterable[Slot]) -> int:
+    return max((slot.start + slot.size for slot in slots), default=0)
+
+
+def _most_at_once(slots: Collection[Slot]) -> int:
+    return max(
+        (sum(one.size for one in slots if one.born <= slot.born <= one.last) for slot in slots), default=0
+    )
+
+
+def _in_order(lives: Iterable[tuple[int, tuple[int, int, int]]], unit: int, wide: bool) -> dict[int, Slot]:
     found: dict[int, Slot] = {}
-    for at, (size, born, last) in sorted(lives.items(), key=lambda item: -item[1][0]):
-        beside = sorted(one for one in found.values() if one.born <= last and born <= one.last)
+    for at, (size, born, last) in lives:
         start = 0
-        for one in beside:
-            if one.start >= start + size:
-                break
-            start = max(start, _even(one.start + one.size))
+        for one in sorted(found.values()):
+            if one.born <= last and born <= one.last and one.start < start + size:
+                start = max(start, -(-(one.start + one.size) // unit) * unit)
         found[at] = Slot(start, size, born, last, wide)
     return found
-
-
-def _even(size: int) -> int:
-    return size + size % 2
 
 
 @dataclass

@@ -168,7 +168,8 @@ def stream_logits(model: IntegerModel, log_mel: Float32, max_buffer_len: int | N
     """
     stream = stream_of(IntegerKws(model).eval(), max_buffer_len or buffer_frames(model.step_frames))
     (logits,), _ = stream.push(torch.from_numpy(log_mel[None]), stream.start(1))
-    return np.rint(logits.double().numpy() / model.formats[-1].step).astype(np.int64)
+    whole: Int = np.rint(logits.double().numpy() / model.formats[-1].step).astype(np.int64)
+    return whole
 
 
 def _compare(device: Device, model: IntegerModel, features: Float32) -> None:
@@ -177,8 +178,8 @@ def _compare(device: Device, model: IntegerModel, features: Float32) -> None:
         mel, expected = model.quantize_input(clip).T, stream_logits(model, clip)
         whole = clip_logits(model, clip[None])[0][0]
         device.init()
-        stepped = [logits for logits in map(device.push, mel) if logits is not None]
-        same = np.float32(stepped).tolist() == np.float32(expected).tolist()
+        stepped = np.array([logits for logits in map(device.push, mel) if logits is not None])
+        same = np.array_equal(stepped.astype(np.float32), expected.astype(np.float32))
         if not same or not np.array_equal(device.clip(mel), whole):
             raise ParityError(f"clip {index}: {device.clip(mel)} on the processor, {whole} in NumPy")
 

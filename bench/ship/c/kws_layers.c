@@ -173,8 +173,14 @@ static SEPARATE int32_t row(reader *at, int kind, const void *vector, int length
     } else {
         const kws_value *x = (const kws_value *)vector;
         if (HAS(kind, PACKED)) {
-            for (; length >= 2; length -= 2, ++weight, x += 2) sum += LOW(*weight) * x[0] + HIGH(*weight) * x[1];
-            if (length) sum += LOW(*weight++) * x[0];
+            for (; length >= 4; length -= 4, weight += 2, x += 4) {
+                sum += LOW(weight[0]) * x[0] + HIGH(weight[0]) * x[1];
+                sum += LOW(weight[1]) * x[2] + HIGH(weight[1]) * x[3];
+            }
+            for (; length > 0; length -= 2, ++weight, x += 2) {
+                sum += LOW(*weight) * x[0];
+                if (length > 1) sum += HIGH(*weight) * x[1];
+            }
         } else {
             for (; length >= 4; length -= 4, weight += 4, x += 4) {
                 sum += weight[0] * x[0] + weight[1] * x[1] + weight[2] * x[2] + weight[3] * x[3];
@@ -374,11 +380,12 @@ typedef struct {
 static void gru(reader *at, const gru_op *op, const void *x, int16_t *hidden, kws_value *out) {
     kws_value state[KWS_HIDDEN];
     const kws_value *seen = state;
-    int i, reads = op->hidden;
+    int i = 0, reads = op->hidden;
 /*{factored}*/
     kws_value thin[KWS_RANK];
 /*{gru}*/
-    for (i = 0; i < op->hidden; ++i) state[i] = read_state(hidden[i]);
+    do state[i] = read_state(hidden[i]);
+    while (++i < op->hidden);
 /*{factored}*/
     for (i = 0; i < op->rank; ++i) thin[i] = (kws_value)row(at, op->down, state, op->hidden);
     if (op->rank) {
