@@ -1,34 +1,26 @@
-"""C code of an integer model: the sources in ``c/`` as they are, with sizes and weights filled in."""
+"""C code of an integer model: the sources in ``c/``, with those operations that it has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-
 from bench.files import write_text_atomically
-from models.integer import GATES, INPUT_FORMAT, IntegerModel, Layer, has_bias
+from bench.ship.c_constants import Constants, is_kept
+from bench.ship.c_numbers import array
+from bench.ship.c_ops import Writer
+from bench.ship.c_plan import Plan
+from bench.ship.c_program import functions, window_size
+from models.errors import ModelError
+from models.integer.model import INPUT_FORMAT, LOGIT_BITS, IntegerModel
+from models.integer.ops import Attend, Gru, MeanTime, Window, buffer_frames
 
 SOURCES = ("kws_model.h", "kws_model.c", "kws_frontend.h", "kws_frontend.c", "example_main.c", "BUILD.md")
-SIZES, WEIGHTS = "/*{sizes}*/", "/*{weights}*/"
-# Matrices of up to so many bits are stored two weights a byte.
-NIBBLE_BITS = 4
-# A multiplier of 31 bits whose lower 15 are zero is stored in 16.
-NARROW_BITS = 15
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One row as the C code reads it; ``bias`` is None where the code expects none."""
-
-    weight: bytes
-    bias: int | None
-    multiplier: int
-    shift: int
-    wide: bool
+LAYERS = "kws_layers.c"
+# Parts of the layers: a name, what else it needs.
+_PART = re.compile(r"^/\*\{(\w+)(?:: ([\w ]+))?\}\*/\n", re.MULTILINE)
 
 
 def write_c(model: IntegerModel, folder: Path, name: str = "") -> list[Path]:
@@ -43,35 +35,45 @@ def write_c(model: IntegerModel, folder: Path, name: str = "") -> list[Path]:
         The files written.
 
     Raises:
-        ModelError: The model is too large for the C code.
+        ModelError: The model is too large for the C code, or no stream can have it.
     """
-    filled = {SIZES: sizes(model, name), WEIGHTS: weights(model)}
+    filled = texts(model, name)
     paths = []
     for source in SOURCES:
-        text = (files("bench.ship") / "c" / source).read_text()
+        text = _source(source)
         for marker, value in filled.items():
-            text = text.replace(marker, value)
+            text = text.replace(f"/*{{{marker}}}*/", value)
         write_text_atomically(folder / source, text)
         paths.append(folder / source)
     return paths
 
 
+def texts(model: IntegerModel, name: str = "") -> dict[str, str]:
+    """What stands in the sources in place of each marker."""
+    if model.formats[-1].step != 2.0**-LOGIT_BITS or model.formats[-1].bits != 32:
+        raise ModelError("the last operation gives no logits; C code needs them")
+    plan = Plan(model)
+    made = Writer(model).write((*plan.moving, *(at for at in plan.still if at not in plan.moving)))
+    program = functions(plan, made)
+    return {
+        "sizes": sizes(model, name),
+        "buffer": str(buffer_frames(model.step_frames)),
+        "state": state(plan),
+        "weights": weights(made),
+        "layers": layers(made),
+        "program": "\n".join([*made.structures, "", program]),
+    }
+
+
 def sizes(model: IntegerModel, name: str = "") -> str:
-    """The macros of the header: all sizes are fixed when the code is compiled."""
-    spec = model.spec
-    input_bits, input_zero = INPUT_FORMAT[spec.activations]
+    """The macros of the header."""
+    input_bits, input_zero = INPUT_FORMAT[model.activations]
     values = {
-        "MELS": spec.n_mels,
-        "CHANNELS": spec.channels,
-        "KERNEL_MEL": spec.kernel[0],
-        "KERNEL_TIME": spec.kernel[1],
-        "STRIDE_MEL": spec.stride[0],
-        "STRIDE_TIME": spec.stride[1],
-        "LAYERS": spec.layers,
-        "HIDDEN": spec.hidden,
-        "ATTENTION": spec.attention,
-        "CLASSES": spec.n_classes,
-        "ACTIVATION_BITS": spec.activations,
+        "MELS": model.n_mels,
+        "CLASSES": model.n_classes,
+        "ACTIVATION_BITS": model.activations,
+        "STEP_FRAMES": model.step_frames,
+        "LEAST_FRAMES": model.least_frames,
         "INPUT_BITS": input_bits,
         "INPUT_ZERO": input_zero,
     }
@@ -79,83 +81,98 @@ def sizes(model: IntegerModel, name: str = "") -> str:
     return comment + "\n".join(f"#define KWS_MODEL_{key} {value}" for key, value in values.items())
 
 
-def weights(model: IntegerModel) -> str:
-    """The arrays of the source, in the order in which the code reads them."""
-    rows = list(_rows(model))
-    # One multiplier that needs all its bits where 16 are expected makes all of them wide.
-    all_wide = any(not row.wide and not _is_narrow(row) for row in rows)
-    wide = [row for row in rows if row.wide or all_wide]
-    narrow = [] if all_wide else [row for row in rows if not row.wide]
-    # Less one: the last place is rounded.
-    shift = [row.shift - 1 - (0 if row.wide or all_wide else NARROW_BITS) for row in rows]
-    arrays = [
-        ("int8_t kws_weight", [byte - 256 * (byte > 127) for row in rows for byte in row.weight]),
-        ("int32_t kws_bias", [row.bias for row in rows if row.bias is not None]),
-        ("uint32_t kws_wide", [row.multiplier for row in wide]),
-        ("uint16_t kws_narrow", [row.multiplier >> NARROW_BITS for row in narrow] or [0]),
-        ("uint8_t kws_shift", shift),
+def state(plan: Plan) -> str:
+    """What a stream remembers, the widest first, so that nothing is lost between them."""
+    fields = sorted(_fields(plan), key=lambda field: -field[0])
+    depths = [depth for at in plan.needed for depth in plan.coming[at].depths]
+    spans = [max(op.span_time, op.stride_time) for op in plan.model.program if isinstance(op, Window)]
+    wide = "uint16_t" if max(depths) > 255 else "uint8_t"
+    lines = ["/* Counts of frames; negative where some are left out. */", "#if KWS_MODEL_BUFFER > 255"]
+    lines += ["typedef uint16_t kws_count;", "#else", f"typedef {wide} kws_count;", "#endif"]
+    lines += [f"typedef {'int16_t' if max(spans, default=0) > 127 else 'int8_t'} kws_held;", ""]
+    lines += [
+        "/* Frames that are kept in turn: how many there are, and where the next one goes, or comes from. */"
     ]
-    head = [_packed(model), f"#define KWS_MODEL_ALL_WIDE {int(all_wide)}\n"]
-    return "\n".join(head + [_array(name, values) for name, values in arrays])
+    lines += ["typedef struct {", "    kws_count held, next;", "} kws_line;", ""]
+    lines += ["/* All that a stream remembers; several streams can share the weights. */", "typedef struct {"]
+    # C knows no struct without a member.
+    declared = [f"    {text};" for _, text in fields] or ["    uint8_t nothing;"]
+    return "\n".join([*lines, *declared, "} kws_model;"])
 
 
-def _rows(model: IntegerModel) -> Iterator[_Row]:
-    """Every row; those of a GRU layer unit by unit, so that a unit's six stand together."""
-    spec = model.spec
-    for row in range(spec.channels):
-        yield _row(model, "conv", row, wide=True)
-    for layer in range(spec.layers):
-        for unit in range(spec.hidden):
-            for kind in ("ih", "hh"):
-                for gate in GATES:
-                    yield _row(model, f"gru.{layer}.{kind}.{gate}", unit, wide=kind == "ih" and layer == 0)
-    for name, count in (
-        ("attention.inner", spec.attention),
-        ("attention.energy", 1),
-        ("classifier", spec.n_classes),
-    ):
-        for row in range(count):
-            yield _row(model, name, row, wide=name == "attention.energy")
+def _fields(plan: Plan) -> Iterable[tuple[int, str]]:
+    """Bytes of an element, and the declaration."""
+    model = plan.model
+    typed = {model.activations: "kws_value", 16: "int16_t", 32: "int32_t"}
+    for at in plan.needed:
+        op = model.program[at]
+        bits = model.formats[op.inputs[-1]].bits
+        size = model.shapes[op.inputs[-1]].size
+        if isinstance(op, Gru):
+            yield 2, f"int16_t hidden_{at}[{op.hidden}]"
+        if isinstance(op, Window) and is_kept(op):
+            yield bits // 8, f"{typed[bits]} window_{at}[{window_size(plan, at)}]"
+        if isinstance(op, Window) and (op.slides or is_kept(op)):
+            yield 1, f"kws_held held_{at}"
+        if isinstance(op, Attend):
+            yield 2, f"int16_t energies_{at}[KWS_MODEL_BUFFER]"
+        if isinstance(op, MeanTime):
+            yield 4, f"int32_t sums_{at}[{size}]"
+        if isinstance(op, (Attend, MeanTime)):
+            yield bits // 8, f"{typed[bits]} frames_{at}[KWS_MODEL_BUFFER * {size}]"
+            yield 1, f"kws_line ring_{at}"
+        for i, depth in enumerate(plan.coming[at].depths):
+            if depth:
+                one = model.formats[op.inputs[i]].bits
+                yield one // 8, f"{typed[one]} queue_{at}_{i}[{depth * model.shapes[op.inputs[i]].size}]"
+                yield 1, f"kws_line line_{at}_{i}"
 
 
-def _row(model: IntegerModel, name: str, row: int, *, wide: bool) -> _Row:
-    layer: Layer = model.layers[name]
-    values = layer.weight[row]
-    packed = model.tensors[name].bits <= NIBBLE_BITS
-    return _Row(
-        _nibbles(values) if packed else values.astype(np.int8).tobytes(),
-        int(layer.bias[row]) if has_bias(name) else None,
-        int(layer.multiplier[row]),
-        int(layer.shift[row]),
-        wide,
-    )
+def weights(made: Constants) -> str:
+    """The arrays in the order in which the code reads them, and what is known of all operations."""
+    always, ever = made.always()
+    values = {
+        "ALWAYS": always,
+        "EVER": ever,
+        "PIECE": made.piece,
+        "HIDDEN": made.hidden,
+        "RANK": made.rank,
+        "ATTEND_REACH": made.reach,
+    }
+    lines = [
+        f"#define KWS_{name} {value}" for name, value in values.items() if value or name in ("ALWAYS", "EVER")
+    ]
+    lines += [f"#define EXTRA(op) {'((op)->extra)' if 'extra' in _used(made) else '0'}"]
+    lines += [f"typedef {'int64_t' if made.wide_sums else 'int32_t'} kws_sum;", ""]
+    lines += [array("int8_t kws_weight", [byte - 256 * (byte > 127) for byte in made.weight] or [0])]
+    lines += [array("uint16_t kws_scale", made.scale or [0])]
+    if made.silu:
+        # Less one: the last place is rounded.
+        pairs = [f"{{{multiplier}, {shift - 1}}}" for multiplier, shift in made.silu]
+        lines += [array("struct {\n    int32_t multiplier;\n    uint8_t shift;\n} kws_silu", pairs)]
+    return "\n".join(lines)
 
 
-def _is_narrow(row: _Row) -> bool:
-    return row.multiplier % (1 << NARROW_BITS) == 0 and row.shift > NARROW_BITS
+def layers(made: Constants) -> str:
+    """The operations of the program, and what they need."""
+    used = _used(made)
+    pieces = _PART.split(_source(LAYERS))[1:]
+    return "".join(
+        text for part, text in zip(pieces[::3], pieces[2::3], strict=True) if part in used
+    ).rstrip()
 
 
-def _nibbles(values: np.ndarray) -> bytes:
-    """Two weights a byte, the first in the lower half; a row fills whole bytes."""
-    even = np.append(values, [0] * (len(values) % 2)).astype(np.uint8) & 15
-    return (even[::2] | even[1::2] << 4).astype(np.uint8).tobytes()
+def _used(made: Constants) -> set[str]:
+    needs: dict[str, set[str]] = {}
+    for part, more in _PART.findall(_source(LAYERS)):
+        needs.setdefault(part, set()).update(more.split())
+    found, left = set[str](), set(made.parts)
+    while left:
+        part = left.pop()
+        found.add(part)
+        left |= needs[part] - found
+    return found
 
 
-def _packed(model: IntegerModel) -> str:
-    """Which matrices are stored two weights a byte: a constant where they are all alike."""
-    packed = [int(model.tensors[name].bits <= NIBBLE_BITS) for name in model.spec.shapes()]
-    if len(set(packed)) == 1:
-        return f"#define KWS_MODEL_PACKED(matrix) ((void)(matrix), {packed[0]})"
-    array = _array("uint8_t kws_packed", packed)
-    return f"{array}#define KWS_MODEL_PACKED(matrix) kws_packed[matrix]"
-
-
-def _array(name: str, values: Sequence[int], width: int = 110) -> str:
-    lines, line = [f"static const {name}[{len(values)}] = {{"], "   "
-    for value in values:
-        word = f" {value},"
-        if len(line) + len(word) > width:
-            lines.append(line)
-            line = "   "
-        line += word
-    return "\n".join([*lines, line, "};\n"])
+def _source(name: str) -> str:
+    return (files("bench.ship") / "c" / name).read_text()

@@ -12,17 +12,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.files import write_text_atomically
 from bench.ship.c_export import write_c
-from models.integer.file import load
 from models.errors import KwsError
+from models.integer.file import load
 from models.integer.fixed_point import Int
-from models.integer import IntegerModel, IntegerSpec
+from models.integer.model import IntegerModel
 
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
 # What the structs hold is the C code's own affair; so much is enough for any of them.
@@ -33,6 +33,24 @@ unsigned kws_host_frontend_bytes(void);
 unsigned kws_host_model_bytes(void) { return sizeof(kws_model); }
 unsigned kws_host_frontend_bytes(void) { return sizeof(kws_frontend); }
 """
+
+
+class Sizes(NamedTuple):
+    """What callers of exported code need to know.
+
+    Attributes:
+        mels: Bands M of a frame.
+        classes: Logits K.
+        activation_bits: Of quantized log-mel, 8 or 16.
+        step_frames: Mel frames from one decision to the next.
+        buffer: Frames that attention and means over time look back on, unless the compiler is told otherwise.
+    """
+
+    mels: int
+    classes: int
+    activation_bits: int
+    step_frames: int
+    buffer: int
 
 
 class CompilerError(KwsError):
@@ -51,7 +69,7 @@ def compile_host(
     artifact: IntegerModel | Path,
     folder: Path,
     *,
-    max_buffer_len: int = 24,
+    max_buffer_len: int | None = None,
     compiler: Sequence[str] | None = None,
     flags: Sequence[str] = FLAGS,
 ) -> HostModel:
@@ -60,7 +78,7 @@ def compile_host(
     Args:
         artifact: An integer model, a ``.kws`` file, or a folder of exported C code.
         folder: Where code and library go.
-        max_buffer_len: Model frames that attention looks back on.
+        max_buffer_len: Frames that attention and means over time look back on; None: the code's own.
         compiler: Command; None for what ``find_compiler`` finds.
         flags: Of the compiler; any warning is an error.
 
@@ -81,7 +99,8 @@ def compile_host(
     handle, library = tempfile.mkstemp(prefix="kws_host_", suffix=".so", dir=folder)
     os.close(handle)
     inputs = [source / "kws_model.c", source / "kws_frontend.c", wrapper]
-    how = [*flags, f"-DKWS_MODEL_BUFFER={max_buffer_len}", f"-I{source}", "-shared", "-fPIC"]
+    buffer = [] if max_buffer_len is None else [f"-DKWS_MODEL_BUFFER={max_buffer_len}"]
+    how = [*flags, *buffer, f"-I{source}", "-shared", "-fPIC"]
     done = subprocess.run(
         [*command, *how, *map(str, inputs), "-o", library],
         capture_output=True,
@@ -95,21 +114,13 @@ def compile_host(
     return HostModel(Path(library), sizes_in(source / "kws_model.h"))
 
 
-def sizes_in(header: Path) -> IntegerSpec:
+def sizes_in(header: Path) -> Sizes:
     """The sizes that an exported header fixes."""
     lines = [line.split() for line in header.read_text().splitlines()]
-    size = {
+    found = {
         line[1]: int(line[2]) for line in lines if line[:1] == ["#define"] and line[2:3] and line[2].isdigit()
     }
-
-    def of(*names: str) -> tuple[int, ...]:
-        return tuple(size[f"KWS_MODEL_{name}"] for name in names)
-
-    kernel_mel, kernel_time, stride_mel, stride_time = of(
-        "KERNEL_MEL", "KERNEL_TIME", "STRIDE_MEL", "STRIDE_TIME"
-    )
-    channels, *rest = of("CHANNELS", "HIDDEN", "ATTENTION", "LAYERS", "MELS", "CLASSES", "ACTIVATION_BITS")
-    return IntegerSpec(channels, (kernel_mel, kernel_time), (stride_mel, stride_time), *rest)
+    return Sizes(*(found[f"KWS_MODEL_{name.upper()}"] for name in Sizes._fields))
 
 
 @dataclass(eq=False)
@@ -153,14 +164,14 @@ class HostModel:
     """The compiled code; the same integers as ``IntegerModel``.
 
     Attributes:
-        spec: The sizes that it was compiled for.
+        sizes: What it was compiled for.
         code: The library, for calls without what this class does around them.
     """
 
-    def __init__(self, library: Path, spec: IntegerSpec) -> None:
-        self.spec = spec
+    def __init__(self, library: Path, sizes: Sizes) -> None:
+        self.sizes = sizes
         self.code = ctypes.CDLL(str(library.resolve()))
-        self._value = np.int8 if spec.activations == 8 else np.int16
+        self._value = np.int8 if sizes.activation_bits == 8 else np.int16
         self._scratch = self.init_state()
 
     def quantize(self, log_mel: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -175,14 +186,14 @@ class HostModel:
         """Logits (K,) of a whole clip: float log-mel (M, T), or integers (T, M) that ``quantize`` gave.
 
         Raises:
-            ValueError: The clip is shorter than a window.
+            ValueError: The clip is too short for a decision.
         """
         mel = self._integers(features)
-        logits = np.zeros(self.spec.n_classes, np.int32)
+        logits = np.zeros(self.sizes.classes, np.int32)
         if not self.code.kws_model_clip(
             self._scratch.memory, _at(mel), ctypes.c_uint16(len(mel)), _at(logits)
         ):
-            raise ValueError(f"a clip of {len(mel)} frames is shorter than a window")
+            raise ValueError(f"a clip of {len(mel)} frames is too short for a decision")
         return logits
 
     def init_state(self) -> HostStream:
@@ -192,21 +203,21 @@ class HostModel:
         return stream
 
     def step(self, features: npt.NDArray[Any], stream: HostStream) -> Int:
-        """Logits (T', K) of the windows that the next frames complete; the state moves on.
+        """Logits (T', K) of the steps that the next frames complete; the state moves on.
 
         Args:
             features: As ``clip`` takes them, any T from 0 up.
             stream: What ``init_state`` gave.
         """
-        mel, logits, found = self._integers(features), np.zeros(self.spec.n_classes, np.int32), []
+        mel, logits, found = self._integers(features), np.zeros(self.sizes.classes, np.int32), []
         for frame in mel:
             if self.code.kws_model_push(stream.memory, _at(frame), _at(logits)):
                 found.append(logits.copy())
-        return np.array(found, np.int64).reshape(-1, self.spec.n_classes)
+        return np.array(found, np.int64).reshape(-1, self.sizes.classes)
 
     def frontend(self) -> HostFrontend:
         """A stream of samples before its first."""
-        return HostFrontend(self.code, self.spec.n_mels)
+        return HostFrontend(self.code, self.sizes.mels)
 
     def log_mel(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
         """Features (M, T) of int16 samples (L,) by the C front end, from the first frame to the last."""

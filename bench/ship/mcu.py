@@ -8,17 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from bench.corpora.base import Int16Array
 from bench.features import HOP_SAMPLES, log_mel, to_float
+from bench.ship.c_plan import Plan
 from bench.ship.mcu_build import Cpu, build_image
 from bench.ship.mcu_machine import SCRATCH, Image, Machine
 from models.errors import KwsError
+from models.graph.stream import stream_of
 from models.integer.fixed_point import Int
-from models.integer import IntegerModel, IntegerSpec
+from models.integer.kws import IntegerKws
+from models.integer.model import IntegerModel
+from models.integer.ops import buffer_frames
+from models.integer.run import clip as clip_logits
 
 Float32 = npt.NDArray[np.float32]
-BUFFER_FRAMES = 24
 FRAME_MS = 10
 MEL, SAMPLES, LOGITS, FEATURES = (SCRATCH + (offset << 10) for offset in (0, 64, 128, 160))
 
@@ -72,9 +77,9 @@ class McuReport:
 class Device:
     """The exported functions on an emulated processor."""
 
-    def __init__(self, machine: Machine, spec: IntegerSpec) -> None:
-        self.machine, self.spec = machine, spec
-        self._value = np.int8 if spec.activations == 8 else np.int16
+    def __init__(self, machine: Machine, model: IntegerModel) -> None:
+        self.machine, self._integer = machine, model
+        self._value = np.int8 if model.activations == 8 else np.int16
         self._model, self._frontend = machine.address("kws_mcu_model"), machine.address("kws_mcu_frontend")
 
     def init(self) -> None:
@@ -86,13 +91,13 @@ class Device:
         self.machine.write(MEL, frame.astype(self._value))
         if not self.machine.call("kws_model_push", self._model, MEL, LOGITS):
             return None
-        return self.machine.read(LOGITS, self.spec.n_classes, np.int32).astype(np.int64)
+        return self.machine.read(LOGITS, self._integer.n_classes, np.int32).astype(np.int64)
 
     def clip(self, mel: Int) -> Int:
         """Logits (K,) of a quantized clip (T, M)."""
         self.machine.write(MEL, mel.astype(self._value))
         self.machine.call("kws_model_clip", self._model, MEL, len(mel), LOGITS)
-        return self.machine.read(LOGITS, self.spec.n_classes, np.int32).astype(np.int64)
+        return self.machine.read(LOGITS, self._integer.n_classes, np.int32).astype(np.int64)
 
     def hear(self, samples: Int16Array) -> Iterator[Float32]:
         """Log-mel frames (M,) of audio of at most a second, as they come."""
@@ -113,10 +118,10 @@ class Device:
         """One frame (M,) as the model reads it."""
         self.machine.write(FEATURES, frame)
         self.machine.call("kws_model_quantize", FEATURES, MEL)
-        return self.machine.read(MEL, self.spec.n_mels, self._value).astype(np.int64)
+        return self.machine.read(MEL, self._integer.n_mels, self._value).astype(np.int64)
 
     def _features(self) -> Float32:
-        return self.machine.read(FEATURES, self.spec.n_mels, np.float32).copy()
+        return self.machine.read(FEATURES, self._integer.n_mels, np.float32).copy()
 
 
 def measure(model: IntegerModel, cpu: Cpu, waveforms: Int16Array, folder: Path) -> McuReport:
@@ -132,7 +137,7 @@ def measure(model: IntegerModel, cpu: Cpu, waveforms: Int16Array, folder: Path) 
         KwsError: The extra ``mcu`` is missing, the compiler failed, or a logit differs.
     """
     image = Image.load(build_image(model, cpu, folder))
-    device = Device(Machine(image, cpu), model.spec)
+    device = Device(Machine(image, cpu), model)
     features = log_mel(to_float(waveforms)).numpy()
     _compare(device, model, features)
     stack = device.machine.peak_stack_bytes()
@@ -150,39 +155,42 @@ def measure(model: IntegerModel, cpu: Cpu, waveforms: Int16Array, folder: Path) 
         {kind: sections.get(f"frontend_{kind}", 0) for kind in ("code", "tables")},
         symbols["kws_mcu_frontend"][1],
         device.machine.peak_stack_bytes(),
-        model.spec.stride[1] * per_frame,
+        model.step_frames * per_frame,
     )
     rest = (sections.get("shared_code", 0), sections.get("clip_code", 0), len(waveforms), error)
-    return McuReport(cpu, FRAME_MS * model.spec.stride[1], model_part, frontend_part, *rest)
+    return McuReport(cpu, FRAME_MS * model.step_frames, model_part, frontend_part, *rest)
 
 
-def stream_logits(model: IntegerModel, log_mel: Float32, max_buffer_len: int = BUFFER_FRAMES) -> Int:
-    """The integer model's logits (T', K) after each window of log-mel (M, T)."""
-    spec, state, found = model.spec, model.init_state(1), []
-    for start in range(0, log_mel.shape[1] - spec.kernel[1] + 1, spec.stride[1]):
-        window = log_mel[None, :, start : start + spec.kernel[1]]
-        logits, state = model.step(window, state, max_buffer_len)
-        found.append(logits[0])
-    return np.array(found, np.int64).reshape(-1, spec.n_classes)
+def stream_logits(model: IntegerModel, log_mel: Float32, max_buffer_len: int | None = None) -> Int:
+    """The integer model's logits (T', K) after each step of log-mel (M, T), as its stream gives them.
+
+    They come as single-precision numbers, so those of 2^24 and more, 256 as logits, are rounded.
+    """
+    stream = stream_of(IntegerKws(model).eval(), max_buffer_len or buffer_frames(model.step_frames))
+    (logits,), _ = stream.push(torch.from_numpy(log_mel[None]), stream.start(1))
+    whole: Int = np.rint(logits.double().numpy() / model.formats[-1].step).astype(np.int64)
+    return whole
 
 
 def _compare(device: Device, model: IntegerModel, features: Float32) -> None:
     """Every clip as a whole and as a stream."""
     for index, clip in enumerate(features):
         mel, expected = model.quantize_input(clip).T, stream_logits(model, clip)
-        whole = model.clip(clip[None])[0][0] if len(expected) <= BUFFER_FRAMES else expected[-1]
+        whole = clip_logits(model, clip[None])[0][0]
         device.init()
-        stepped = [logits for logits in map(device.push, mel) if logits is not None]
-        if not np.array_equal(device.clip(mel), whole) or not np.array_equal(stepped, expected):
+        stepped = np.array([logits for logits in map(device.push, mel) if logits is not None])
+        same = np.array_equal(stepped.astype(np.float32), expected.astype(np.float32))
+        if not same or not np.array_equal(device.clip(mel), whole):
             raise ParityError(f"clip {index}: {device.clip(mel)} on the processor, {whole} in NumPy")
 
 
 def _model_step(device: Device, model: IntegerModel, features: Float32) -> int:
-    """Instructions from one step's logits to the next, at the most, once attention looks back in full."""
+    """Instructions from one step's logits to the next, at the most, once what takes all of time is full."""
     frames = [frame for clip in features for frame in model.quantize_input(clip).T]
-    while len(frames) < (BUFFER_FRAMES + 4) * model.spec.stride[1] + model.spec.kernel[1]:
+    steps = buffer_frames(model.step_frames) + 4
+    while len(frames) < steps * model.step_frames + Plan(model).first[len(model.program) - 1] + 1:
         frames = frames * 2
-    warm = len(frames) - 4 * model.spec.stride[1]
+    warm = len(frames) - 4 * model.step_frames
     device.init()
     for frame in frames[:warm]:
         device.push(frame)
@@ -193,7 +201,7 @@ def _model_step(device: Device, model: IntegerModel, features: Float32) -> int:
         device.push(frame)
         counts.append(device_machine.instructions - before)
     device_machine.count(False)
-    step = model.spec.stride[1]
+    step = model.step_frames
     return max(sum(counts[start : start + step]) for start in range(0, len(counts), step))
 
 

@@ -14,7 +14,7 @@ from bench.files import write_text_atomically
 from bench.ship.c_export import write_c
 from bench.ship.extras import extra
 from models.errors import KwsError
-from models.integer import IntegerModel
+from models.integer.model import IntegerModel
 
 HARNESS = ("kws_mcu.c", "kws_mcu.ld")
 STREAM_CALLS = ("kws_model_init", "kws_model_push", "kws_model_quantize", "kws_frontend_init")

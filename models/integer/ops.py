@@ -579,3 +579,13 @@ def least_frames(program: Program) -> int:
         for one in op.inputs:
             need[one] = max(need[one], own)
     return need[0]
+
+
+def buffer_frames(step_frames: int) -> int:
+    """Frames that a stream looks back on unless it is told otherwise: as many as 1.92 seconds have.
+
+    Example:
+        >>> buffer_frames(8), buffer_frames(2), buffer_frames(400)
+        (24, 96, 1)
+    """
+    return max(1, 192 // step_frames)

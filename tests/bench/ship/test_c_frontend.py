@@ -10,21 +10,14 @@ import torch
 from bench.features import LOG_FLOOR, log_mel, to_float
 from bench.ship.c_host import HostModel, compile_host, find_compiler
 from bench.stream.spotter import flush_mel, init_mel, stream_mel
-from compressors.quantization.quantize import integer_spec, quantize
-from models.crnn import CrnnSpec
-from models.registry import build
+from tests.programs import CAUSAL, filled
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> HostModel:
-    spec = CrnnSpec(channels=1, hidden=2)
-    values = {name: tensor.numpy() for name, tensor in build(spec).state_dict().items()}
-    widths = dict.fromkeys(integer_spec(spec).shapes(), 8)
-    return compile_host(
-        quantize(values, spec, widths=widths, conv_step=0.1), tmp_path_factory.mktemp("frontend")
-    )
+    return compile_host(filled(CAUSAL), tmp_path_factory.mktemp("frontend"))
 
 
 def by_the_formula(samples: np.ndarray) -> np.ndarray:

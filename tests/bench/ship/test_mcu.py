@@ -3,26 +3,27 @@
 import importlib.util
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from bench.cli import main
 from bench.commands.mcu import CPU_NAMES
 from bench.corpora.base import Corpus
-from bench.ship.mcu import McuReport, ParityError, Part, measure
-from bench.ship.mcu_build import CPUS
+from bench.files import write_atomically
+from bench.ship.mcu import Device, McuReport, ParityError, Part, measure, stream_logits
+from bench.ship.mcu_build import CPUS, build_image
 from bench.ship.mcu_machine import FLASH, SCRATCH, Image, Machine, instructions_in
 from bench.ship.mcu_run import McuConfig, some_clips, table
-from compressors.quantization.quantize import integer_spec, quantize
-from models.crnn import CrnnSpec
-from models.integer import IntegerModel
-from models.integer import file as kws_file
-from models.registry import build
+from models.integer.file import load, to_bytes
+from models.integer.model import IntegerModel
+from models.integer.ops import Act, Attend, Conv, Gives, Gru, Input
+from models.integer.run import clip as clip_logits
+from tests.programs import PROGRAMS, filled
 
 PACKAGES = ("ziglang", "unicorn", "elftools")
 needs_extra = pytest.mark.skipif(
@@ -91,10 +92,16 @@ def test_the_commands_processors_are_those_there_are() -> None:
 
 @pytest.fixture(scope="module")
 def model() -> IntegerModel:
-    torch.manual_seed(0)
-    spec = CrnnSpec(channels=2, kernel=(7, 5), hidden=3, layers=1)
-    values = {name: tensor.numpy() * 3 for name, tensor in build(spec).state_dict().items()}
-    return quantize(values, spec, widths=dict.fromkeys(integer_spec(spec).shapes(), 8), conv_step=0.1)
+    program = (
+        Input(mels=40),
+        Conv(inputs=(0,), channels=2, kernel_mel=7, kernel_time=5, stride_mel=2, stride_time=8),
+        Gru(inputs=(1,), hidden=3),
+        Conv(inputs=(2,), channels=3, act=Act.TANH),
+        Conv(inputs=(3,), channels=1, gives=Gives.ENERGY),
+        Attend(inputs=(4, 2)),
+        Conv(inputs=(5,), channels=2, gives=Gives.LOGITS),
+    )
+    return filled(program)
 
 
 @needs_extra
@@ -105,16 +112,19 @@ def test_a_model_computes_the_same_and_is_weighed(
 ) -> None:
     clips = some_clips(tone_corpus, "start", 3)
     report = measure(model, CPUS[cpu], clips, tmp_path)
-    spec = model.spec
     assert report.clips == 3
-    assert report.model.flash["weights"] == sum(tensor.weight.size for tensor in model.tensors.values())
+    assert report.model.flash["weights"] == sum(tensor.weight.size for own in model.tensors for tensor in own)
+    # Multiplier with shift, and bias, in words of 16 bits: convolution 3 and 1, the GRU's input 2 and 1, of
+    # its state 1 and, for n, 1; attention's inner 1 and 1, its energy 3 and 1, the classes' 1 and 2.
+    assert report.model.flash["scales"] == 2 * (2 * 4 + 9 * 3 + 9 * 1 + 3 + 3 * 2 + 4 + 2 * 3)
     # 129 + 33 entries of two bytes; 101 values of a cosine and 42 corners of four.
     assert (report.model.flash["tables"], report.frontend.flash["tables"]) == (324, 572)
-    # Hidden state, energies, outputs, mel, four counters; 401 samples, their number and a flag.
+    # Hidden state, energies, outputs, mel, three counters and one to even; 401 samples, their number, a flag.
     expected = 2 * 3 + 24 * 2 + 24 * 3 + 40 * 5 + 4
     assert report.model.state_bytes == expected
     assert report.frontend.state_bytes == 806
-    macs = spec.mel_rows * 2 * 35 + 3 * 3 * (2 * spec.mel_rows + 3) + 3 * 3 + 3 + 2 * 3
+    # 17 rows of 2 channels, each of 7 x 5; three gates of 3 units; attention; classes.
+    macs = 17 * 2 * 35 + 3 * 3 * (2 * 17 + 3) + 3 * 3 + 3 + 2 * 3
     assert 3 * macs < report.model.step_instructions < 20 * macs
     # Eight frames, each of them a transform of 200 complex points: 5 * 200 * log2(200) operations and more.
     assert report.frontend.step_instructions > 8 * 7600
@@ -123,6 +133,37 @@ def test_a_model_computes_the_same_and_is_weighed(
     lines = table(report, McuConfig(cpu))
     assert max(map(len, lines)) <= 80
     assert ("too slow" in lines[-1]) == (cpu == "cortex-m0plus")
+
+
+@needs_extra
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("activations", "bits"), [(8, 4), (16, 8)])
+def test_every_operation_computes_the_same(
+    name: str, activations: int, bits: int, cpu: str, tmp_path: Path
+) -> None:
+    model = filled(PROGRAMS[name], activations, bits)
+    device = Device(Machine(Image.load(build_image(model, CPUS[cpu], tmp_path)), CPUS[cpu]), model)
+    rng = np.random.default_rng(0)
+    log_mel = rng.normal(-5, 4, (40, 60)) + rng.normal(0, 3, (40, 1))
+    log_mel[0, ::7], log_mel[1, ::5] = 40, -40
+    frames = model.quantize_input(log_mel).T
+    device.init()
+    found = [logits for logits in map(device.push, frames) if logits is not None]
+    np.testing.assert_array_equal(found, stream_logits(model, log_mel.astype(np.float32)))
+    np.testing.assert_array_equal(device.clip(frames), clip_logits(model, log_mel[None])[0][0])
+
+
+@needs_extra
+@pytest.mark.slow
+def test_the_published_student_takes_what_is_written_down(tmp_path: Path) -> None:
+    """What ``docs/shipping.md`` says of 4 bits; a twentieth more would be worth a look."""
+    frozen = Path(__file__).parents[2] / "frozen" / "sq_bits_4_ad_kd.kws"
+    waveforms = np.random.default_rng(0).normal(0, 2000, (1, 16000)).astype(np.int16)
+    part = measure(load(frozen), CPUS["cortex-m4"], waveforms, tmp_path).model
+    assert sum(part.flash.values()) < 1.05 * 3771
+    assert part.step_instructions < 1.05 * 49119
 
 
 @pytest.mark.parametrize(("clock_mhz", "slow"), [(100.0, False), (2.0, True)])
@@ -147,10 +188,8 @@ def test_another_models_code_is_found_out(
 ) -> None:
     from bench.ship import mcu_build
 
-    real, tensor = mcu_build.write_c, model.tensors["classifier"]
-    other = IntegerModel(
-        model.spec, model.conv_scale, {**model.tensors, "classifier": tensor._replace(weight=-tensor.weight)}
-    )
+    real, ((tensor,), *_) = mcu_build.write_c, model.tensors[::-1]
+    other = replace(model, tensors=(*model.tensors[:-1], (tensor._replace(weight=-tensor.weight),)))
     monkeypatch.setattr(mcu_build, "write_c", lambda _model, folder: real(other, folder))
     with pytest.raises(ParityError, match="clip 0"):
         measure(model, CPUS["cortex-m4"], some_clips(tone_corpus, "start", 1), tmp_path)
@@ -165,7 +204,7 @@ def test_clips_are_of_validation_half_of_them_keywords(tone_corpus: Corpus) -> N
 
 def run_folder(model: IntegerModel, folder: Path, data: Path) -> Path:
     folder.mkdir()
-    kws_file.save(model, folder / "model.kws")
+    write_atomically(folder / "model.kws", to_bytes(model))
     about = {"chain": "sq+kd", "run": {"data": str(data), "keyword": "start"}}
     (folder / "config.json").write_text(json.dumps(about))
     return folder
@@ -200,7 +239,7 @@ def test_without_the_extra_one_line_says_what_to_install(
 
 @needs_extra
 def test_a_file_outside_a_run_has_no_clips(model: IntegerModel, tmp_path: Path) -> None:
-    kws_file.save(model, tmp_path / "model.kws")
+    write_atomically(tmp_path / "model.kws", to_bytes(model))
     result = call("mcu", tmp_path / "model.kws")
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert "give a run folder" in result.stderr
