@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from compressors.dynamic_quant import DynamicQuant
 
 from bench.features import CLIP_FRAMES
 from bench.runs import KWS_FILE, RunFolder, load_integer
@@ -21,7 +22,6 @@ from bench.ship.onnx_export import to_bytes
 from bench.ship.onnx_run import OnnxSpotter
 from bench.ship.onnx_weights import Weights, in_int8, of_float, of_integer, to_float
 from bench.threads import threads as limit_threads
-from compressors.dynamic_quant import DynamicQuant
 from models.base import KwsModel
 from models.crnn import Crnn
 from models.errors import KwsError, ModelError
