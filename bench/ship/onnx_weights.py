@@ -9,7 +9,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from bench.ship.real_kws import RealKws
 from models.base import KwsModel
 from models.graph.fold import folded
 from models.integer.lower import lowered
@@ -41,6 +43,11 @@ class Matrix(NamedTuple):
         weight = self.weight.astype(np.float32)
         return weight if self.scale is None else weight * self.scale.astype(np.float32)[:, None]
 
+    def tensors(self) -> tuple[Tensor, Tensor | None]:
+        """The same and the bias, for torch."""
+        bias = None if self.bias is None else torch.from_numpy(self.bias.astype(np.float32))
+        return torch.from_numpy(self.real()), bias
+
 
 @dataclass(frozen=True, eq=False)
 class Weights:
@@ -53,6 +60,11 @@ class Weights:
 
     program: Program
     matrices: tuple[tuple[Matrix, ...], ...]
+
+    def model(self) -> RealKws:
+        """A torch model with the real numbers that the weights stand for."""
+        matrices = [tuple(one.tensors() for one in own) for own in self.matrices]
+        return RealKws(self.program, matrices).eval()
 
 
 def of_float(model: KwsModel) -> Weights:
@@ -71,7 +83,7 @@ def of_float(model: KwsModel) -> Weights:
     return _multiplied_out(found.program, matrices)
 
 
-def _array(tensor: torch.Tensor) -> Array:
+def _array(tensor: Tensor) -> Array:
     return tensor.detach().float().numpy()
 
 
