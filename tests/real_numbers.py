@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.integer.model import IntegerModel
 from models.integer.ops import (
     Act,
     Add,
@@ -37,6 +38,14 @@ ACTS = {
     Act.SIGMOID: torch.sigmoid,
     Act.SILU: functional.silu,
 }
+
+
+def real_numbers(integer: IntegerModel) -> Matrices:
+    """Those of an integer model, by what docs/integer-model.md says of them."""
+    return [
+        [(one.weight * one.scale.astype(np.float64)[:, None], one.bias) for one in own]
+        for own in integer.tensors
+    ]
 
 
 def logits_of(program: Program, matrices: Matrices, log_mel: np.ndarray) -> np.ndarray:

@@ -61,6 +61,12 @@ class OnnxSpotter:
         (logits,) = self._session.run(None, {"log_mel": log_mel})
         return np.asarray(logits)
 
+    @property
+    def window(self) -> tuple[int, int]:
+        """Mel bands M and mel frames W of what a step hears, ``stream`` form."""
+        _, mels, frames = self._shapes["window"]
+        return mels, frames
+
     def init_state(self, batch: int = 1) -> OnnxState:
         """The state before the first call, ``stream`` form."""
         state = {}
@@ -86,7 +92,7 @@ class OnnxSpotter:
         if "hop" not in self._about:
             raise OnnxFileError("the file does not say how far its windows are apart; export it again")
         hop, ahead, skip = (int(self._about[name]) for name in ("hop", "ahead", "skip"))
-        width, state, logits = self._shapes["window"][2], self.init_state(len(log_mel)), []
+        width, state, logits = self.window[1], self.init_state(len(log_mel)), []
         mel = np.pad(log_mel, ((0, 0), (0, 0), (ahead, 0)))
         for start in range(0, mel.shape[2] - width + 1, hop):
             frame, state = self.step(np.ascontiguousarray(mel[..., start : start + width]), state)

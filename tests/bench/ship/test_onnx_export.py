@@ -29,7 +29,7 @@ from models.integer.ops import (
     buffer_frames,
 )
 from tests.programs import ATTENTION, CAUSAL, MELS, PROGRAMS, filled
-from tests.real_numbers import Matrices, decisions_of, logits_of
+from tests.real_numbers import decisions_of, logits_of, real_numbers
 from tests.zoo import SPECS, model_of, name_of
 
 onnx = pytest.importorskip("onnx")
@@ -160,19 +160,11 @@ def model(program: Program, bits: int = 8) -> IntegerModel:
     return replace(integer, tensors=tuple(tensors))
 
 
-def numbers(integer: IntegerModel) -> Matrices:
-    """Its real numbers, by what docs/integer-model.md says of them."""
-    return [
-        [(one.weight * one.scale.astype(np.float64)[:, None], one.bias) for one in own]
-        for own in integer.tensors
-    ]
-
-
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("name", ALL)
 def test_a_clip_is_what_the_operations_stand_for(name: str, bits: int) -> None:
     integer, log_mel = model(ALL[name], bits), audio(frames=90 + 7 * len(name) % 23)
-    expected = logits_of(integer.program, numbers(integer), log_mel)
+    expected = logits_of(integer.program, real_numbers(integer), log_mel)
     for weights in (of_integer(integer), in_float(of_integer(integer))):
         found = OnnxSpotter(to_bytes(weights, "clip")).logits(log_mel)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -187,7 +179,7 @@ def test_each_decision_is_that_of_all_that_was_heard(name: str, bits: int, kept:
     integer, log_mel = model(ALL[name], bits), audio(frames=frames)
     found = OnnxSpotter(to_bytes(of_integer(integer), "stream", kept)).stream(log_mel)
     kept = kept or buffer_frames(integer.step_frames)
-    expected = decisions_of(integer.program, numbers(integer), log_mel, kept)
+    expected = decisions_of(integer.program, real_numbers(integer), log_mel, kept)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     if name != MEAN_WITH_GAPS:
         spotter = of_integer(integer).model()
@@ -226,7 +218,7 @@ def test_float_models_of_every_family_are_torch_s(spec: object, weights: str) ->
 def test_weights_made_float_at_load_give_the_same(bits: int, unpacked: bool) -> None:
     integer, log_mel = model(ATTENTION, bits), audio()
     found = OnnxSpotter(to_bytes(of_integer(integer), "clip"), unpacked=unpacked).logits(log_mel)
-    expected = logits_of(integer.program, numbers(integer), log_mel)
+    expected = logits_of(integer.program, real_numbers(integer), log_mel)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -259,7 +251,7 @@ def test_rounding_is_to_the_nearest_of_127_steps() -> None:
 def test_factors_that_read_the_state_are_multiplied_out() -> None:
     integer = model(CAUSAL)
     (at,) = (at for at, op in enumerate(CAUSAL) if isinstance(op, Gru))
-    weights, tensors = of_integer(integer), numbers(integer)[at]
+    weights, tensors = of_integer(integer), real_numbers(integer)[at]
     assert [matrix.weight.shape for matrix in weights.matrices[at]] == [(5, 3)] * 3 + [(5, 5)] * 3
     for matrix, (factor, bias) in zip(weights.matrices[at][3:], tensors[4:], strict=True):
         np.testing.assert_allclose(matrix.real(), factor @ tensors[3][0], rtol=1e-5)
