@@ -182,10 +182,10 @@ def write_parity(path: Path, rows: Sequence[Parity], about: str) -> None:
         "|---|---|---|---|---|---|---|---|",
         *(_line(row) for row in rows),
         "",
-        "`stream` is every decision on a clip that came frame by frame; each form is held to the same form of",
-        "its reference. Torch and ONNX Runtime compute in float on the real numbers that the integer weights",
-        "stand for; the integer model differs from them by the rounding of activations, and everything after it",
-        "is the same integers, bit for bit.",
+        "`stream` is every decision on a clip that came frame by frame; each form is held to its reference's.",
+        "Torch and ONNX Runtime compute in float on the real numbers that the integer weights stand for; the",
+        "integer model differs from them by the rounding of activations, and everything after it is the same",
+        "integers, bit for bit.",
         "",
     ]
     write_text_atomically(path, "\n".join(lines))
