@@ -182,7 +182,7 @@ def write_parity(path: Path, rows: Sequence[Parity], about: str) -> None:
         "|---|---|---|---|---|---|---|---|",
         *(_line(row) for row in rows),
         "",
-        "`stream` is every decision on a clip that came frame by frame; each form is held to its reference's.",
+        "`stream` is every decision on a clip that came frame by frame; a form is held to its reference's.",
         "Torch and ONNX Runtime compute in float on the real numbers that the integer weights stand for; the",
         "integer model differs from them by the rounding of activations, and everything after it is the same",
         "integers, bit for bit.",

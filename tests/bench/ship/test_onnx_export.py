@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from bench.runs import RunFolder
+from bench.ship.export import export_run
 from bench.ship.onnx_export import DIGEST, OnnxFileError, _digest, read_onnx, to_bytes, write_onnx
 from bench.ship.onnx_timing import timing_of
 from bench.ship.onnx_weights import in_float, in_int8, of_float, of_integer
+from compressors.chain import parse
+from models.crnn import CrnnSpec
 from models.errors import ModelError
 from models.integer.model import IntegerModel
 from models.integer.ops import (
@@ -28,6 +32,7 @@ from models.integer.ops import (
     Program,
     buffer_frames,
 )
+from models.shipped import shipped
 from tests.programs import ATTENTION, CAUSAL, MELS, PROGRAMS, filled
 from tests.real_numbers import decisions_of, logits_of, real_numbers
 from tests.zoo import SPECS, model_of, name_of
@@ -401,3 +406,21 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds nothing"):
         write_onnx(model(ATTENTION), tmp_path / "m.onnx", form="stream", max_buffer_len=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("chain", "exact"), [("kd", True), ("dq+kd", False)])
+def test_runs_in_floating_point_are_exported(chain: str, exact: bool, tmp_path: Path) -> None:
+    """A float run as it is; one of dq with the int8 weights that are nearest."""
+    run, spotter, log_mel = RunFolder(tmp_path / "run"), model_of(CrnnSpec(channels=2, hidden=10)), audio()
+    run.path.mkdir()
+    run.save_config("crnn", parse(chain, CrnnSpec()), spotter.spec, {})
+    run.save_model(spotter, shipped(spotter, converted=False))
+    clip, stream = export_run(run.path, "onnx", None)
+    with torch.no_grad():
+        expected = spotter(torch.from_numpy(log_mel)).logits.numpy()
+    difference = np.abs(OnnxSpotter.open(clip).logits(log_mel) - expected).max()
+    assert (difference < 1e-5) == exact
+    assert difference < 0.02
+    streamed = OnnxSpotter.open(stream).stream(log_mel)[:, -1]
+    np.testing.assert_allclose(streamed, OnnxSpotter.open(clip).logits(log_mel), atol=1e-5)
+    assert stream.parent == run.path / "export" / "onnx"
