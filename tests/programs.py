@@ -43,7 +43,7 @@ def filled(program: Program, activations: int = 8, bits: int = 8, seed: int = 0)
         own = []
         for one in op.matrices([shapes[each] for each in op.inputs]):
             reads = state_format(activations) if one.name.startswith("hh") else formats[op.inputs[0]]
-            full = loud * 2 ** (activations - 8) * formats[at].step
+            full = loud * formats[at].step
             wide = 2.0 if isinstance(op, Gru) or getattr(op, "act", 0) in CURVES else full
             wide = 2.0 if getattr(op, "gives", 0) else wide
             weight = rng.integers(-top, top + 1, (one.rows, one.columns)).astype(np.int8)

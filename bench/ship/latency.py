@@ -15,17 +15,19 @@ import numpy as np
 import torch
 
 from bench.features import CLIP_FRAMES
-from bench.runs import KWS_FILE, RunFolder, load_integer
+from bench.runs import RunFolder
 from bench.ship.c_host import compile_host
 from bench.ship.onnx_export import to_bytes
 from bench.ship.onnx_run import OnnxSpotter
-from bench.ship.onnx_weights import Weights, in_int8, of_float, of_integer, to_float
+from bench.ship.onnx_weights import Weights, in_float, in_int8, of_float, of_integer
 from bench.threads import threads as limit_threads
-from compressors.quantization.dynamic_quant import DynamicQuant
 from models.base import KwsModel
-from models.crnn import Crnn
 from models.errors import KwsError, ModelError
-from models.integer import IntegerModel, IntegerSpec
+from models.graph.stream import flows_of
+from models.graph.trace import graph_of
+from models.integer.kws import IntegerKws
+from models.integer.model import IntegerModel
+from models.integer.ops import buffer_frames
 
 Form = Literal["clip", "step"]
 Call = Callable[[], object]
@@ -36,7 +38,6 @@ TORCH, ONNX, C = "torch eager", "ONNX Runtime", "C"
 # The runtime that the others' times are held against.
 REFERENCE = (TORCH, FLOAT)
 BURST_S = 0.004
-BUFFER_FRAMES = 24
 # What a faster time must gain, in most rounds.
 MARGIN = 0.05
 
@@ -80,68 +81,83 @@ class Subject:
     """A run's model in the forms that runtimes want.
 
     Attributes:
-        float_model: Its weights in float.
-        int8: Its weights as they ship, or rounded to int8 where it ships in float.
+        model: In float; where it ships in integers, the real numbers that its weights stand for.
         integer: Its integer model; None where the chain ends in floating point.
-        dynamic: Its dynamically quantized form; None where it is not one.
+        converted: What torch runs where a converter made something else of it, such as its dynamically
+            quantized form, and by which token; None where there is none.
     """
 
-    float_model: Crnn
-    int8: Weights
-    integer: IntegerModel | None
-    dynamic: KwsModel | None
+    model: KwsModel
+    integer: IntegerModel | None = None
+    converted: tuple[str, KwsModel] | None = None
+
+    def real(self) -> Weights:
+        """Its weights in float.
+
+        Raises:
+            ModelError: It has an operation that ONNX files have no form for.
+        """
+        return of_float(self.model) if self.integer is None else in_float(of_integer(self.integer))
+
+    def int8(self) -> Weights:
+        """Its weights as they ship, or rounded to int8 where it ships in float."""
+        return in_int8(self.real()) if self.integer is None else of_integer(self.integer)
 
 
 def subject_of(run: RunFolder) -> Subject:
     """A run's model.
 
     Raises:
-        KwsError: There is no complete run, or its model is no ``crnn``.
+        KwsError: There is no complete run.
     """
-    if (run.path / KWS_FILE).exists():
-        integer = load_integer(run.path / KWS_FILE).integer
-        weights = of_integer(integer)
-        return Subject(to_float(weights), weights, integer, None)
+    shipped = run.load_model()
+    if isinstance(shipped, IntegerKws):
+        return Subject(of_integer(shipped.integer).model(), shipped.integer)
     model, chain = run.load_float_model()
-    if not isinstance(model, Crnn):
-        raise ModelError(f"latency is measured of a crnn; {run.run_id} is a {type(model).__name__}")
-    quantized = any(isinstance(part, DynamicQuant) for part in chain.parts)
-    dynamic = chain.convert(model).eval() if quantized else None
-    assert dynamic is None or isinstance(dynamic, KwsModel)
-    return Subject(model, in_int8(of_float(model)), None, dynamic)
+    if not chain.converts:
+        return Subject(model)
+    assert isinstance(shipped, KwsModel)
+    return Subject(model, None, (chain.text.partition("+")[0].partition(":")[0], shipped))
 
 
-def torch_runtime(weights: str, model: KwsModel, sizes: IntegerSpec) -> Runtime:
-    """Eager torch."""
-    clip, chunk = (torch.zeros(1, sizes.n_mels, frames) for frames in (CLIP_FRAMES, sizes.stride[1]))
-    before = torch.zeros(1, sizes.n_mels, BUFFER_FRAMES * sizes.stride[1] + sizes.kernel[1])
-    _, state = model.stream(before, model.init_state(1, BUFFER_FRAMES))
+def torch_runtime(weights: str, model: KwsModel) -> Runtime:
+    """Eager torch.
+
+    Raises:
+        ModelError: It cannot be streamed.
+    """
+    graph = graph_of(model.running())
+    flow = flows_of(graph)[graph.logits]
+    mels, kept = graph.nodes[0].axes[1].size, buffer_frames(flow.step)
+    # Past the first decision and the next N, each chunk of a step makes one.
+    frames = (CLIP_FRAMES, flow.step, flow.first + 1 + kept * flow.step)
+    clip, chunk, before = (torch.zeros(1, mels, count) for count in frames)
+    _, state = model.stream(before, model.init_state(1, kept))
     return Runtime(TORCH, weights, lambda: model(clip), lambda: model.stream(chunk, state))
 
 
 def onnx_runtime(label: str, weights: Weights, *, unpacked: bool) -> Runtime:
     """ONNX Runtime, called with NumPy arrays."""
-    sizes = weights.sizes
     clip = OnnxSpotter(to_bytes(weights, "clip"), unpacked=unpacked)
-    stream = OnnxSpotter(to_bytes(weights, "stream", BUFFER_FRAMES), unpacked=unpacked)
-    log_mel = np.zeros((1, sizes.n_mels, CLIP_FRAMES), np.float32)
-    window = np.zeros((1, sizes.n_mels, sizes.kernel[1]), np.float32)
-    state = stream.init_state()
+    stream = OnnxSpotter(to_bytes(weights, "stream"), unpacked=unpacked)
+    window = np.zeros((1, *stream.window), np.float32)
+    log_mel, state = np.zeros((1, stream.window[0], CLIP_FRAMES), np.float32), stream.init_state()
     return Runtime(ONNX, label, lambda: clip.logits(log_mel), lambda: stream.step(window, state))
 
 
 def c_runtime(model: IntegerModel, folder: Path) -> Runtime:
     """The exported C code, a shared library called frame by frame."""
-    host = compile_host(model, folder, max_buffer_len=BUFFER_FRAMES)
+    host, hop = compile_host(model, folder), model.step_frames
     code, memory = host.code, host.init_state().memory
-    features = host.quantize(np.zeros((model.spec.n_mels, CLIP_FRAMES), np.float32))
-    frames = [ctypes.c_void_p(frame.ctypes.data) for frame in features[: model.spec.stride[1]]]
-    logits = (ctypes.c_int32 * model.spec.n_classes)()
-    for _ in range(BUFFER_FRAMES * model.spec.stride[1] + model.spec.kernel[1]):
-        code.kws_model_push(memory, frames[0], logits)
+    features = host.quantize(np.zeros((model.n_mels, CLIP_FRAMES), np.float32))
+    frame, logits = ctypes.c_void_p(features.ctypes.data), (ctypes.c_int32 * model.n_classes)()
+    while not code.kws_model_push(memory, frame, logits):
+        pass
+    for _ in range(buffer_frames(hop) * hop):
+        code.kws_model_push(memory, frame, logits)
 
     def step() -> None:
-        for frame in frames:
+        for _ in range(hop):
             code.kws_model_push(memory, frame, logits)
 
     return Runtime(C, INT8, lambda: host.clip(features), step)
@@ -152,19 +168,21 @@ def prepare(subject: Subject, folder: Path) -> tuple[list[Runtime], list[Latency
 
     ONNX Runtime makes float weights of int8 in every run, unless it is told to do so when it loads the
     file (``unpacked``); it computes in float either way.
+
+    Raises:
+        KwsError: The model cannot be streamed.
     """
-    sizes = subject.int8.sizes
     makers: list[tuple[str, str, Callable[[], Runtime]]] = [
-        (TORCH, FLOAT, lambda: torch_runtime(FLOAT, subject.float_model, sizes)),
-        (ONNX, FLOAT, lambda: onnx_runtime(FLOAT, of_float(subject.float_model), unpacked=False)),
-        (ONNX, INT8, lambda: onnx_runtime(INT8, subject.int8, unpacked=False)),
-        (ONNX, UNPACKED, lambda: onnx_runtime(UNPACKED, subject.int8, unpacked=True)),
+        (ONNX, FLOAT, lambda: onnx_runtime(FLOAT, subject.real(), unpacked=False)),
+        (ONNX, INT8, lambda: onnx_runtime(INT8, subject.int8(), unpacked=False)),
+        (ONNX, UNPACKED, lambda: onnx_runtime(UNPACKED, subject.int8(), unpacked=True)),
         (C, INT8, lambda: _c_of(subject, folder)),
     ]
-    if subject.dynamic is not None:
-        dynamic = subject.dynamic
-        makers.insert(1, (TORCH, "int8 (dq)", lambda: torch_runtime("int8 (dq)", dynamic, sizes)))
-    ready, skipped = [], []
+    if subject.converted is not None:
+        token, converted = subject.converted
+        label = f"{INT8} ({token})"
+        makers.insert(0, (TORCH, label, lambda: torch_runtime(label, converted)))
+    ready, skipped = [torch_runtime(FLOAT, subject.model)], []
     for name, weights, make in makers:
         try:
             ready.append(make())
@@ -243,7 +261,7 @@ def measure_run(run: RunFolder, *, rounds: int) -> list[Latency]:
     """Measures a run's model in all runtimes that there are here.
 
     Raises:
-        KwsError: There is no complete run, or its model is no ``crnn``.
+        KwsError: There is no complete run, or its model cannot be streamed.
     """
     with tempfile.TemporaryDirectory() as folder:
         runtimes, skipped = prepare(subject_of(run), Path(folder))

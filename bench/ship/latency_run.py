@@ -28,7 +28,7 @@ def show_latency(path: Path, *, rounds: int, out: Path | None, say: Callable[[st
         say: Gets the lines below the table.
 
     Raises:
-        KwsError: There is no complete run, or its model is no ``crnn``.
+        KwsError: There is no complete run, or its model cannot be streamed.
     """
     run, _ = open_run(path)
     rows = measure_run(run, rounds=rounds)

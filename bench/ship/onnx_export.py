@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.files import write_atomically
 from bench.ship.extras import extra
+from bench.ship.onnx_timing import timing_of
 from bench.ship.onnx_weights import Form, Weights, in_int8, of_float, of_integer
 from models.base import KwsModel
-from models.crnn import Crnn
 from models.errors import KwsError, ModelError
-from models.integer import IntegerModel
+from models.integer.model import IntegerModel
+from models.integer.ops import Pool, buffer_frames, step_frames
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 # Of what is written here, not of ONNX; stands in the file's only metadata, before its checksum.
-VERSION = 1
+VERSION = 2
 KEY = "kws_bench"
 DIGEST = 16
-OPSET, OPSET_INT4 = 17, 21
+# Weights of 4 bits came with 21, means over windows with gaps with 19.
+OPSET, OPSET_NEW = 17, 21
 
 
 class OnnxFileError(KwsError):
@@ -37,31 +39,31 @@ def write_onnx(
     *,
     form: Form = "clip",
     weights: Literal["float", "int8"] = "float",
-    max_buffer_len: int = 24,
+    max_buffer_len: int | None = None,
 ) -> int:
     """Writes a model as an ONNX file, as a whole or not at all.
 
-    The gates of torch's GRU, r, z, n, are ONNX's z, r, h in another order; the opset is 17, or 21 where
-    there are weights of 4 bits and less. Weights are int8 (or int4) behind DequantizeLinear, with a scale
-    for each row, and everything is computed in float: nothing saturates, whatever the processor.
+    The opset is 17, or 21 where there are weights of 4 bits and less. Weights are int8 (or int4) behind
+    DequantizeLinear, with a scale for each row, and everything is computed in float: nothing saturates,
+    whatever the processor.
 
     Args:
         model: A float model, or an integer model, whose weights are written as they are.
         path: Where to; an existing file is replaced.
-        form: ``clip``: ``log_mel`` (B, M, T) -> ``logits`` (B, K). ``stream``: one ``window`` of the
-            convolution (B, M, kernel) and the state -> ``logits`` and the next state. The state is
-            ``hidden_L`` (1, B, H) and ``outputs`` (N, B, H), zeros at first, and ``energies`` (N, B, 1),
-            minus infinity at first; each comes back as ``next_...``.
+        form: ``clip``: ``log_mel`` (B, M, T) -> ``logits`` (B, K). ``stream``: the frames of one step,
+            ``window`` (B, M, W), and the state -> ``logits`` and the next state. A state starts with zeros,
+            ``energies`` with minus infinity; each comes back as ``next_...``.
         weights: Of a float model: as they are, or rounded to int8.
-        max_buffer_len: Frames N that attention looks back on, in ``stream``.
+        max_buffer_len: Frames N that what takes all of time looks back on, in ``stream``; None for as
+            many as everywhere.
 
     Returns:
         Bytes of the file.
 
     Raises:
-        KwsError: The model is of another kind, or ``onnx`` is not installed.
+        KwsError: The model has an operation that is not known, or ``onnx`` is not installed.
     """
-    if max_buffer_len < 1:
+    if max_buffer_len is not None and max_buffer_len < 1:
         raise ModelError(f"a buffer of {max_buffer_len} frames holds nothing; it must be at least 1")
     data = to_bytes(_weights(model, weights), form, max_buffer_len)
     write_atomically(path, data)
@@ -71,28 +73,44 @@ def write_onnx(
 def _weights(model: KwsModel | IntegerModel, weights: Literal["float", "int8"]) -> Weights:
     if isinstance(model, IntegerModel):
         return of_integer(model)
-    if not isinstance(model, Crnn):
-        raise ModelError(f"a {type(model).__name__} cannot be written as ONNX; a crnn can")
+    if not isinstance(model, KwsModel):
+        raise ModelError(f"a {type(model).__name__} cannot be written as ONNX; a KwsModel can")
     found = of_float(model)
     return in_int8(found) if weights == "int8" else found
 
 
-def to_bytes(weights: Weights, form: Form, max_buffer_len: int = 24) -> bytes:
+def to_bytes(weights: Weights, form: Form, max_buffer_len: int | None = None) -> bytes:
     """The file's content. The checksum, of all that stands before it, are its last bytes."""
     onnx = extra("onnx", "onnx")
     from bench.ship.onnx_graph import build_graph
 
-    narrow = any(matrix.bits <= 4 for matrix in weights.matrices.values())
-    opset = onnx.helper.make_opsetid("", OPSET_INT4 if narrow else OPSET)
+    kept = max_buffer_len or buffer_frames(step_frames(weights.program)[-1])
+    opset = OPSET_NEW if _needs_new(weights) else OPSET
     model: ModelProto = onnx.helper.make_model(
-        build_graph(weights, form, max_buffer_len),
-        opset_imports=[opset],
-        ir_version=10 if narrow else 8,
+        build_graph(weights, form, kept, opset),
+        opset_imports=[onnx.helper.make_opsetid("", opset)],
+        ir_version=10 if opset == OPSET_NEW else 8,
     )
-    model.metadata_props.add(key=KEY, value=f"{VERSION} {'0' * DIGEST}")
+    model.metadata_props.add(key=KEY, value=f"{VERSION} {_about(weights, form)}{'0' * DIGEST}")
     onnx.checker.check_model(model, full_check=True)
     body: bytes = model.SerializeToString(deterministic=True)[:-DIGEST]
     return body + _digest(body)
+
+
+def _needs_new(weights: Weights) -> bool:
+    """Whether something in it came with a later version of the operators."""
+    if any(matrix.bits <= 4 for own in weights.matrices for matrix in own):
+        return True
+    pools = (op for op in weights.program if isinstance(op, Pool) and not op.largest)
+    return any(op.dilation_mel > 1 or op.dilation_time > 1 for op in pools)
+
+
+def _about(weights: Weights, form: Form) -> str:
+    """What who runs a stream must know: see ``Timing``."""
+    if form == "clip":
+        return ""
+    timing = timing_of(weights.program)
+    return f"hop={timing.hop} ahead={timing.ahead} skip={timing.skip} "
 
 
 def _digest(body: bytes) -> bytes:

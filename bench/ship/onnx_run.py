@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.ship.extras import extra
-from bench.ship.onnx_export import read_onnx
+from bench.ship.onnx_export import KEY, OnnxFileError, read_onnx
 
 Array = npt.NDArray[np.float32]
 OnnxState = Mapping[str, Array]
@@ -44,6 +44,8 @@ class OnnxSpotter:
         self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._n_classes = self._session.get_outputs()[0].shape[1]
         self._shapes = {entry.name: entry.shape for entry in self._session.get_inputs()}
+        about = self._session.get_modelmeta().custom_metadata_map.get(KEY, "")
+        self._about = dict(entry.split("=") for entry in about.split() if "=" in entry)
 
     @classmethod
     def open(cls, path: Path, *, threads: int = 1, unpacked: bool = False) -> OnnxSpotter:
@@ -59,29 +61,42 @@ class OnnxSpotter:
         (logits,) = self._session.run(None, {"log_mel": log_mel})
         return np.asarray(logits)
 
+    @property
+    def window(self) -> tuple[int, int]:
+        """Mel bands M and mel frames W of what a step hears, ``stream`` form."""
+        _, mels, frames = self._shapes["window"]
+        return mels, frames
+
     def init_state(self, batch: int = 1) -> OnnxState:
-        """The state before the first window, ``stream`` form."""
+        """The state before the first call, ``stream`` form."""
         state = {}
         for name, shape in self._shapes.items():
             if name != "window":
-                fill = -np.inf if name == "energies" else 0.0
+                fill = -np.inf if name.startswith("energies") else 0.0
                 state[name] = np.full([batch if size == "B" else size for size in shape], fill, np.float32)
         return state
 
     def step(self, window: Array, state: OnnxState) -> tuple[Array, OnnxState]:
-        """One window (B, M, kernel): logits (B, K) after it, and the next state."""
+        """The frames of one step (B, M, W): logits (B, K) after it, and the next state."""
         values: list[Any] = self._session.run(None, {"window": window, **state})
         return values[0], dict(zip(state, values[1:], strict=True))
 
-    def stream(self, log_mel: Array, stride: int) -> Array:
-        """All windows of an audio (B, M, T), one after the other: logits (B, T', K).
+    def stream(self, log_mel: Array) -> Array:
+        """An audio (B, M, T) step by step: the logits of every decision (B, T', K).
 
-        An audio shorter than a window has none: T' is 0.
+        An audio shorter than what the first decision hears has none: T' is 0.
+
+        Raises:
+            OnnxFileError: The file is of a version that does not say how its windows lie.
         """
-        width, state, logits = self._shapes["window"][2], self.init_state(len(log_mel)), []
-        for start in range(0, log_mel.shape[2] - width + 1, stride):
-            frame, state = self.step(np.ascontiguousarray(log_mel[..., start : start + width]), state)
+        if "hop" not in self._about:
+            raise OnnxFileError("the file does not say how far its windows are apart; export it again")
+        hop, ahead, skip = (int(self._about[name]) for name in ("hop", "ahead", "skip"))
+        width, state, logits = self.window[1], self.init_state(len(log_mel)), []
+        mel = np.pad(log_mel, ((0, 0), (0, 0), (ahead, 0)))
+        for start in range(0, mel.shape[2] - width + 1, hop):
+            frame, state = self.step(np.ascontiguousarray(mel[..., start : start + width]), state)
             logits.append(frame)
-        if not logits:
+        if len(logits) <= skip:
             return np.zeros((len(log_mel), 0, self._n_classes), np.float32)
-        return np.stack(logits, 1)
+        return np.stack(logits[skip:], 1)

@@ -1,41 +1,41 @@
-"""The weights of a model as an ONNX file holds them: float, or int8 with a scale for each row."""
+"""The operations and weights of a model as an ONNX file holds them: float, or int8 with a scale a row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from compressors.quantization.quantize import integer_spec
-from models.crnn import Crnn
-from models.factored import input_factors, whole
-from models.integer import GATES, IntegerModel, IntegerSpec
-from models.integer.kws import float_spec
+from bench.ship.real_kws import RealKws
+from models.base import KwsModel
+from models.graph.fold import folded
+from models.integer.lower import lowered
+from models.integer.model import IntegerModel
+from models.integer.ops import Gru, Program
 
 Array = npt.NDArray[Any]
-# Whole clips, or one window of a stream and its state.
+# Whole clips, or one step of a stream and its state.
 Form = Literal["clip", "stream"]
-# ONNX wants the gates of a GRU as update, reset, new; torch and the integer model have r, z, n.
-ONNX_GATES = (1, 0, 2)
 
 
 class Matrix(NamedTuple):
     """One weight matrix with its bias.
 
     Attributes:
-        weight: Shape (out, in): float32, or integers.
-        scale: Half precision, shape (out,): weight times scale is the real number; None for float.
-        bias: Shape (out,): float32, or half precision beside integers.
+        weight: Shape (rows, columns): float32, or integers.
+        scale: Half precision, shape (rows,): weight times scale is the real number; None for float.
+        bias: Shape (rows,): float32, or half precision beside integers; None where there is none.
         bits: Width of an integer; 32 for float.
     """
 
     weight: Array
     scale: Array | None
-    bias: Array
+    bias: Array | None
     bits: int
 
     def real(self) -> Array:
@@ -43,17 +43,10 @@ class Matrix(NamedTuple):
         weight = self.weight.astype(np.float32)
         return weight if self.scale is None else weight * self.scale.astype(np.float32)[:, None]
 
-    def gates(self) -> Matrix:
-        """The rows of a GRU's matrix in ONNX's order.
-
-        Example:
-            >>> rows = np.arange(3.0)
-            >>> Matrix(rows[:, None], None, rows, 32).gates().bias.tolist()
-            [1.0, 0.0, 2.0]
-        """
-        order = np.concatenate([np.split(np.arange(len(self.bias)), 3)[gate] for gate in ONNX_GATES])
-        scale = None if self.scale is None else self.scale[order]
-        return Matrix(self.weight[order], scale, self.bias[order], self.bits)
+    def tensors(self) -> tuple[Tensor, Tensor | None]:
+        """The same and the bias, for torch."""
+        bias = None if self.bias is None else torch.from_numpy(self.bias.astype(np.float32))
+        return torch.from_numpy(self.real()), bias
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,81 +54,83 @@ class Weights:
     """What is written.
 
     Attributes:
-        sizes: Of the model.
-        matrices: ``conv``, ``gru.L.ih``, ``gru.L.hh`` (gates r, z, n), ``attention.inner``,
-            ``attention.energy`` and ``classifier``; of low rank also ``gru.L.down``, the factor that reads
-            a layer's input, and then ``gru.L.ih`` is the other one.
+        program: The operations; no GRU among them has factors, for the operator has no place for them.
+        matrices: Of each operation, in the order of ``Op.matrices``.
     """
 
-    sizes: IntegerSpec
-    matrices: Mapping[str, Matrix]
+    program: Program
+    matrices: tuple[tuple[Matrix, ...], ...]
+
+    def model(self) -> RealKws:
+        """A torch model with the real numbers that the weights stand for."""
+        matrices = [tuple(one.tensors() for one in own) for own in self.matrices]
+        return RealKws(self.program, matrices).eval()
 
 
-def of_float(model: Crnn) -> Weights:
-    """The float weights of a model.
+def of_float(model: KwsModel) -> Weights:
+    """The float weights of a model, norms folded in.
 
-    Factors of matrices that read the state are multiplied out: the GRU operator has no place for them.
+    Raises:
+        ModelError: An operation of it is not known.
     """
-    plain = whole(model)
-    state = {name: tensor.numpy() for name, tensor in plain.state_dict().items()}
-    matrices = {
-        name: Matrix(state[weight].reshape(len(state[bias]), -1), None, state[bias], 32)
-        for name, (weight, bias) in _places(plain.spec.layers).items()
-    }
-    for layer, (up, down) in enumerate(input_factors(model)):
-        matrices[f"gru.{layer}.ih"] = matrices[f"gru.{layer}.ih"]._replace(weight=up.numpy())
-        matrices[f"gru.{layer}.down"] = Matrix(down.numpy(), None, np.zeros(len(down), np.float32), 32)
-    return Weights(integer_spec(plain.spec), matrices)
+    plain = folded(model.running())
+    found = lowered(plain)
+    with torch.no_grad():
+        matrices = [
+            [Matrix(_array(weight), None, None if bias is None else _array(bias), 32) for weight, bias in own]
+            for own in found.matrices(plain)
+        ]
+    return _multiplied_out(found.program, matrices)
 
 
-def to_float(weights: Weights) -> Crnn:
-    """A float model with the real numbers that weights stand for."""
-    with torch.random.fork_rng(devices=[]):
-        model = Crnn(float_spec(weights.sizes))
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    state = {}
-    for ours, (weight, bias) in _places(weights.sizes.layers).items():
-        matrix = weights.matrices[ours]
-        state[weight] = torch.from_numpy(matrix.real()).reshape(shapes[weight])
-        state[bias] = torch.from_numpy(matrix.bias.astype(np.float32))
-    model.load_state_dict(state)
-    return model.eval()
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().float().numpy()
 
 
-def _places(layers: int) -> dict[str, tuple[str, str]]:
-    """Where each matrix and its bias stand in the state_dict of a ``Crnn``."""
-    names = {"conv": "conv", "attention.inner": "attention.0", "attention.energy": "attention.2"}
-    places = {ours: (f"{theirs}.weight", f"{theirs}.bias") for ours, theirs in names.items()}
-    for layer in range(layers):
-        for name in ("ih", "hh"):
-            places[f"gru.{layer}.{name}"] = (f"gru.weight_{name}_l{layer}", f"gru.bias_{name}_l{layer}")
-    return places | {"classifier": ("classifier.weight", "classifier.bias")}
+def of_integer(model: IntegerModel) -> Weights:
+    """The weights of an integer model, as they are; its activations become float again."""
+    matrices = [[Matrix(one.weight, one.scale, one.bias, one.bits) for one in own] for own in model.tensors]
+    return _multiplied_out(model.program, matrices)
+
+
+def _multiplied_out(program: Program, matrices: Sequence[Sequence[Matrix]]) -> Weights:
+    """Factors of matrices that read a state become their product, in float."""
+    ops, found = [], []
+    for op, own in zip(program, matrices, strict=True):
+        if isinstance(op, Gru) and op.rank:
+            *ih, down, r, z, n = own
+            own = [*ih, *(_product(one, down) for one in (r, z, n))]
+            op = replace(op, rank=0)
+        ops.append(op)
+        found.append(tuple(own))
+    return Weights(tuple(ops), tuple(found))
+
+
+def _product(up: Matrix, down: Matrix) -> Matrix:
+    bias = None if up.bias is None else up.bias.astype(np.float32)
+    return Matrix(up.real() @ down.real(), None, bias, 32)
+
+
+def in_float(weights: Weights) -> Weights:
+    """The real numbers that weights stand for."""
+    return _each(weights, lambda one: Matrix(one.real(), None, _as(one.bias, np.float32), 32))
 
 
 def in_int8(weights: Weights) -> Weights:
     """Float weights rounded to int8, symmetric, the largest of each row being 127 steps."""
-    return Weights(weights.sizes, {name: _int8(matrix) for name, matrix in weights.matrices.items()})
+    return _each(weights, _int8)
+
+
+def _each(weights: Weights, how: Callable[[Matrix], Matrix]) -> Weights:
+    return Weights(weights.program, tuple(tuple(how(one) for one in own) for own in weights.matrices))
 
 
 def _int8(matrix: Matrix) -> Matrix:
     # No smaller than half precision has them without loss.
     scale = np.maximum(np.abs(matrix.weight).max(1) / 127, 2.0**-14).astype(np.float16)
     steps = np.rint(matrix.weight / scale.astype(np.float32)[:, None])
-    return Matrix(np.clip(steps, -127, 127).astype(np.int8), scale, matrix.bias.astype(np.float16), 8)
+    return Matrix(np.clip(steps, -127, 127).astype(np.int8), scale, _as(matrix.bias, np.float16), 8)
 
 
-def of_integer(model: IntegerModel) -> Weights:
-    """The weights of an integer model, as they are; its activations become float again."""
-    found: dict[str, list[Matrix]] = {}
-    for name, tensor in model.tensors.items():
-        gate = name.startswith("gru.") and name[-1] in GATES
-        bias = np.zeros(len(tensor.scale), np.float16) if tensor.bias is None else tensor.bias
-        matrix = Matrix(tensor.weight, tensor.scale, bias, tensor.bits)
-        found.setdefault(name[:-2] if gate else name, []).append(matrix)
-    return Weights(model.spec, {name: _stacked(parts) for name, parts in found.items()})
-
-
-def _stacked(parts: list[Matrix]) -> Matrix:
-    weight, bias = (np.concatenate([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
-    scale = np.concatenate([part.scale for part in parts if part.scale is not None])
-    return Matrix(weight, scale, bias, max(part.bits for part in parts))
+def _as(bias: Array | None, kind: type[np.floating[Any]]) -> Array | None:
+    return None if bias is None else bias.astype(kind)

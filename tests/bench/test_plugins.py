@@ -83,7 +83,7 @@ def test_a_model_without_attention_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("chain", "says"),
     [
-        ("kd", "the student is the base itself, nothing gets smaller; its sizes are widths=64x32x32x32x64; give"),
+        ("kd", "nothing gets smaller; its sizes are widths=64x32x32x32x64; give"),
         ("kd:channels=2", "kd: cannot read option 'channels=2'; its options: widths=, alpha=, temperature="),
     ],
 )

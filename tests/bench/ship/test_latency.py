@@ -27,17 +27,19 @@ from bench.ship.latency import (
     prepare,
 )
 from bench.ship.latency_run import as_csv, findings, latency_table
-from bench.ship.onnx_weights import in_int8, of_float
+from bench.ship.onnx_weights import of_integer
 from compressors.chain import parse
-from models.crnn import Crnn, CrnnSpec
-from models.registry import build
+from models.base import ModelSpec
+from models.crnn import CrnnSpec
+from models.integer.run import clip
+from models.shipped import shipped
+from tests.programs import PROGRAMS, filled
+from tests.real_numbers import logits_of, real_numbers
+from tests.zoo import OWN, model_of, name_of
 
 
 def subject() -> Subject:
-    torch.manual_seed(0)
-    model = build(CrnnSpec(channels=2, hidden=6)).eval()
-    assert isinstance(model, Crnn)
-    return Subject(model, in_int8(of_float(model)), None, None)
+    return Subject(model_of(CrnnSpec(channels=2, hidden=6)))
 
 
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Callable[[], None]]:
@@ -92,19 +94,53 @@ def test_rounds_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert called == [f"{TORCH} clip", f"{ONNX} clip"] * 3
 
 
-def test_every_runtime_computes_the_model(tmp_path: Path) -> None:
-    """The calls that are timed give the model's logits on silence."""
+@pytest.mark.parametrize("spec", [CrnnSpec(channels=2, hidden=6), *(spec() for spec in OWN)], ids=name_of)
+def test_every_runtime_computes_a_model_in_float(spec: ModelSpec, tmp_path: Path) -> None:
+    """The calls that are timed give the model's logits on silence, and one decision a step."""
     pytest.importorskip("onnxruntime")
-    model = subject()
-    runtimes, skipped = prepare(model, tmp_path)
-    assert {(row.runtime, row.reason[:35]) for row in skipped} == {(C, "its chain ends in floating point; C")}
+    model = model_of(spec)
+    runtimes, skipped = prepare(Subject(model, converted=("dq", model)), tmp_path)
+    reasons = {(row.runtime, row.weights): row.reason for row in skipped}
+    assert reasons.pop((C, INT8)).startswith("its chain ends in floating point; C is made of chains")
+    names = [(each.name, each.weights) for each in runtimes]
+    assert names[:2] == [(TORCH, FLOAT), (TORCH, "int8 (dq)")]
+    # Those that have no form in ONNX say which operation is the reason.
+    assert names[2:] == [(ONNX, kind) for kind in (FLOAT, INT8, UNPACKED)] or set(reasons) == {
+        (ONNX, kind) for kind in (FLOAT, INT8, UNPACKED)
+    }
     with torch.inference_mode():
-        expected = model.float_model(torch.zeros(1, 40, 101)).logits.numpy()
+        expected = model(torch.zeros(1, 40, 101)).logits.numpy()
         for each in runtimes:
             result = each.clip()
             found = np.asarray(getattr(result, "logits", result))
-            np.testing.assert_allclose(found, expected, atol=0.01)
-            each.step()
+            np.testing.assert_allclose(found, expected, atol=0.01 * max(1, np.abs(expected).max()))
+            logits = each.step()[0]  # type: ignore[index]
+            assert logits.size if isinstance(logits, np.ndarray) else logits.shape == (1, 1, 2)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_runtime_computes_an_integer_model(name: str, tmp_path: Path) -> None:
+    """Torch and ONNX on the real numbers of its weights, the C code its integers."""
+    pytest.importorskip("onnxruntime")
+    integer = filled(PROGRAMS[name], activations=16)
+    runtimes, skipped = prepare(Subject(of_integer(integer).model(), integer), tmp_path)
+    names = [(each.name, each.weights) for each in runtimes]
+    assert [*names, *{(row.runtime, row.weights) for row in skipped}] == [
+        (TORCH, FLOAT),
+        *((ONNX, kind) for kind in (FLOAT, INT8, UNPACKED)),
+        (C, INT8),
+    ]
+    silence = np.zeros((1, 40, 101), np.float32)
+    expected = logits_of(PROGRAMS[name], real_numbers(integer), silence)
+    for each in runtimes:
+        with torch.inference_mode():
+            result = each.clip()
+        found = np.asarray(getattr(result, "logits", result))
+        if each.name == C:
+            np.testing.assert_array_equal(found[None], clip(integer, silence)[0])
+        else:
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        each.step()
 
 
 def test_a_missing_extra_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,10 +172,10 @@ def test_the_table_and_the_csv_hold_every_runtime() -> None:
 
 
 def test_the_command_writes_a_csv_beside_the_run(tmp_path: Path) -> None:
-    run, model = RunFolder(tmp_path / "run"), subject().float_model
+    run, model = RunFolder(tmp_path / "run"), subject().model
     run.path.mkdir()
     run.save_config("crnn", parse("dq+ad+kd", CrnnSpec()), model.spec, {})
-    run.save_model(model, model)
+    run.save_model(model, shipped(model, converted=False))
     done = CliRunner().invoke(main, ["latency", str(run.path), "--rounds", "3"], catch_exceptions=False)
     assert done.exit_code == 0
     written = list(csv.DictReader((run.path / "latency.csv").read_text().splitlines()))
