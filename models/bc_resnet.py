@@ -24,8 +24,7 @@ class BcResNetSpec(ModelSpec):
 
     Attributes:
         width: The factor tau of the published models: .625, 1, 1.5, 2, 3, 6 or 8.
-        channels: Channels C of the first convolution, of each stage and of the last convolution; empty:
-            those of ``width``.
+        channels: Channels C of the first convolution, each stage and the last one; empty: by ``width``.
         blocks: Blocks of each stage.
         n_mels: Mel bands M of the input.
         n_classes: Classes K.
@@ -41,11 +40,10 @@ class BcResNetSpec(ModelSpec):
         """See the base class."""
         if not 1 / 8 <= self.width <= 64 or (self.channels and self.width != 1):
             raise ModelError("width must be from 0.125 to 64, and 1 where channels are given")
-        if len(self.blocks) != len(MEL_STEPS) or len(self.written_out().channels) != len(MEL_STEPS) + 2:
-            raise ModelError("blocks must be four numbers, and channels six or none")
-        if min(self.blocks + self.channels) < 1:
-            raise ModelError("blocks and channels must be at least 1")
-        if self.n_mels % (8 * SUB_BANDS):
+        sizes = (len(self.blocks), len(self.channels or range(6)))
+        if sizes != (4, 6) or min(self.blocks + self.channels) < 1:
+            raise ModelError("blocks must be four numbers and channels six or none, each at least 1")
+        if self.n_mels < 1 or self.n_mels % (8 * SUB_BANDS):
             raise ModelError(f"n_mels={self.n_mels} must be a multiple of {8 * SUB_BANDS}")
 
     def written_out(self) -> Self:
@@ -55,40 +53,25 @@ class BcResNetSpec(ModelSpec):
         return self if self.channels else replace(self, width=1.0, channels=widths)
 
 
-class SubSpectralNorm(nn.Module):
-    """A norm for each channel of each part of the mel axis."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels * SUB_BANDS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (B, C, M', T) in and out."""
-        batch, channels, mels, frames = x.shape
-        parts = x.view(batch, channels * SUB_BANDS, mels // SUB_BANDS, frames)
-        normed: Tensor = self.norm(parts)
-        return normed.view(batch, channels, mels, frames)
-
-
 class Block(nn.Module):
-    """Along mel, then the mean over mel along time; the first of a stage also changes the width."""
+    """Along mel, then the mean over mel along time; the first of a stage changes the width ``before``."""
 
-    def __init__(self, before: int, width: int, mel_step: int, dilation: int, *, is_first: bool) -> None:
+    def __init__(self, before: int | None, width: int, mel_step: int, dilation: int) -> None:
         super().__init__()
-        self.change = _point(before, width) if is_first else None
+        self.change = None if before is None else _point(before, width)
         self.along_mel = nn.Conv2d(width, width, (3, 1), (mel_step, 1), (1, 0), groups=width, bias=False)
-        self.mel_norm = SubSpectralNorm(width)
-        self.along_time = nn.Conv2d(
-            width, width, (1, 3), padding=(0, dilation), dilation=(1, dilation), groups=width, bias=False
-        )
+        self.mel_norm = nn.BatchNorm2d(width * SUB_BANDS)
+        pad, apart = (0, dilation), (1, dilation)
+        self.along_time = nn.Conv2d(width, width, (1, 3), 1, pad, apart, width, bias=False)
         self.time_norm = nn.BatchNorm2d(width)
         self.mix = nn.Conv2d(width, width, 1, bias=False)
         self.dropout = nn.Dropout2d(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (B, C, M', T) to (B, C', M'', T)."""
-        y = x if self.change is None else functional.relu(self.change(x))
-        y = self.mel_norm(self.along_mel(y))
+        y = self.along_mel(x if self.change is None else functional.relu(self.change(x)))
+        batch, _, mels, frames = y.shape
+        y = self.mel_norm(y.view(batch, -1, mels // SUB_BANDS, frames)).view(y.shape)
         mean = functional.silu(self.time_norm(self.along_time(y.mean(2, keepdim=True))))
         y = y + self.dropout(self.mix(mean))
         return functional.relu(y if self.change is not None else y + x)
@@ -115,14 +98,11 @@ class BcResNet(KwsModel):
         first, *widths, last = spec.written_out().channels
         self.conv = nn.Conv2d(1, first, 5, (2, 1), 2, bias=False)
         self.norm = nn.BatchNorm2d(first)
-        self.stages = nn.Sequential()
-        for stage, (before, width) in enumerate(pairwise([first, *widths])):
-            for block in range(spec.blocks[stage]):
-                is_first = block == 0
-                step = MEL_STEPS[stage] if is_first else 1
-                self.stages.append(
-                    Block(before if is_first else width, width, step, 2**stage, is_first=is_first)
-                )
+        blocks: list[Block] = []
+        for at, (before, width) in enumerate(pairwise([first, *widths])):
+            blocks.append(Block(before, width, MEL_STEPS[at], 2**at))
+            blocks += [Block(None, width, 1, 2**at) for _ in range(1, spec.blocks[at])]
+        self.stages = nn.Sequential(*blocks)
         self.over_mel = nn.Conv2d(width, width, 5, padding=(0, 2), groups=width, bias=False)
         self.last = _point(width, last)
         self.classifier = nn.Conv2d(last, spec.n_classes, 1)

@@ -32,25 +32,21 @@ def macs(operation: Operation, node: Node) -> int:
     return 0
 
 
-def _numbers(size: tuple[int, ...]) -> int:
-    return math.prod(size)
-
-
 def _read(node: Node) -> int:
     """How many numbers come in."""
-    return _numbers(tuple(own.size for own in node.inputs[0].axes))
+    return math.prod(own.size for own in node.inputs[0].axes)
 
 
 @macs.register
 def _convolution(operation: Convolution, node: Node) -> int:
     layer: nn.Conv2d = node.target
-    return _numbers(node.sizes[0]) * (_numbers(layer.weight.shape[1:]) + (layer.bias is not None))
+    return math.prod(node.sizes[0]) * (math.prod(layer.weight.shape[1:]) + (layer.bias is not None))
 
 
 @macs.register
 def _linear(operation: Linear, node: Node) -> int:
     layer: nn.Linear = node.target
-    return _numbers(node.sizes[0]) * (layer.in_features + (layer.bias is not None))
+    return math.prod(node.sizes[0]) * (layer.in_features + (layer.bias is not None))
 
 
 @macs.register
@@ -70,7 +66,7 @@ def _reduce(operation: Reduce, node: Node) -> int:
 
 @macs.register
 def _elementwise(operation: Elementwise, node: Node) -> int:
-    return _numbers(node.sizes[0]) if type(node.target) in COUNTED else 0
+    return math.prod(node.sizes[0]) if type(node.target) in COUNTED else 0
 
 
 @macs.register
@@ -78,9 +74,9 @@ def _gru(operation: Gru, node: Node) -> int:
     """Matrices and biases in each frame, and seven steps a unit."""
     layer: nn.GRU = node.target
     weights = sum(parameter.numel() for parameter in layer.parameters())
-    return _numbers(node.sizes[0][:2]) * (weights + 7 * layer.hidden_size * layer.num_layers)
+    return math.prod(node.sizes[0][:2]) * (weights + 7 * layer.hidden_size * layer.num_layers)
 
 
 @macs.register
 def _factored_gru(operation: FactoredGruLayers, node: Node) -> int:
-    return _numbers(node.sizes[0][:2]) * int(node.target.macs_per_frame)
+    return math.prod(node.sizes[0][:2]) * int(node.target.macs_per_frame)

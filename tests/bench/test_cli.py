@@ -105,7 +105,7 @@ def test_data_info_counts_clips(tone_folder: Path) -> None:
         (["--chain", "kd:temperature=1e+3"], "write numbers without a plus, such as 1e3"),
         (["--chain", "kd:hidden=１２"], "kd: hidden=１２ must be a whole number such as 12"),
         (["--chain", "kd", "--chain", "kd:hiden=3"], "cannot read option"),
-        (["--model", "rnn"], "no model named 'rnn'; there is: crnn"),
+        (["--model", "rnn"], "no model named 'rnn'; there is: bc-resnet, crnn, ds-cnn, gru"),
         (["--recipe", "fast"], "no recipe named 'fast'; there is: default, kws-hw"),
         (["--keyword", "strat"], "no clips of the keyword 'strat'; did you mean: start"),
         (["--data", "/no/such/folder"], "no data '/no/such/folder': give a folder or one of"),

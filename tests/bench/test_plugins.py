@@ -35,19 +35,8 @@ def bench(*arguments: str | Path, path: Path | None = None) -> subprocess.Comple
 
 def test_the_examples_work_together(tmp_path: Path) -> None:
     plugins = [part for path in sorted(EXAMPLES.glob("*.py")) for part in ("--plugin", path)]
-    options = [
-        "--chain",
-        "hf",
-        "--model",
-        "matchbox",
-        "--data",
-        "tones",
-        "--keyword",
-        "high",
-        "--epochs",
-        "1",
-    ]
-    done = bench("run", *plugins, *options, "--out", tmp_path)
+    options = ["--chain", "hf", "--data", "tones", "--keyword", "high", "--epochs", "1"]
+    done = bench("run", *plugins, *MATCHBOX[2:], *options, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     table = load_results(tmp_path / "results.csv").set_index("label")
     assert table.index.tolist() == ["B", "HF+B"]

@@ -136,7 +136,7 @@ def test_the_shortcut_of_tc_resnet_is_rectified_too() -> None:
 def test_a_block_of_bc_resnet_is_the_published_sum(at: int) -> None:
     """f2(x), f1 of its mean over mel, and x but for the first of a stage; norms by their definition."""
     block: Any = model_of(BcResNetSpec()).get_submodule(f"stages.{at}")
-    block.mel_norm.norm.bias.data.fill_(50)  # so that nothing is cut off at the end
+    block.mel_norm.bias.data.fill_(50)  # so that nothing is cut off at the end
     x = torch.randn(2, 8 if at else 16, 20, 30)
 
     def normed(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
@@ -147,7 +147,7 @@ def test_a_block_of_bc_resnet_is_the_published_sum(at: int) -> None:
     with torch.no_grad():
         inner = x if at else normed(block.change[0](x), block.change[1]).clamp(min=0)
         rows = block.along_mel(inner)
-        norm = block.mel_norm.norm
+        norm = block.mel_norm
         for channel, fifth in itertools.product(range(8), range(5)):
             own, to = 5 * channel + fifth, slice(4 * fifth, 4 * fifth + 4)
             spread = (norm.running_var[own] + norm.eps).sqrt()
@@ -216,8 +216,8 @@ def test_stages_of_one_width_are_stages_nevertheless() -> None:
         (TcResNetSpec, {"kernel": 8}, "kernel=8 must be odd"),
         (BcResNetSpec, {"width": 0.1}, "width must be from 0.125 to 64"),
         (BcResNetSpec, {"width": 2.0, "channels": (4,) * 6}, "and 1 where channels are given"),
-        (BcResNetSpec, {"channels": (4, 4)}, "blocks must be four numbers, and channels six or none"),
-        (BcResNetSpec, {"blocks": (1, 0, 1, 1)}, "blocks and channels must be at least 1"),
+        (BcResNetSpec, {"channels": (4, 4)}, "blocks must be four numbers and channels six or none"),
+        (BcResNetSpec, {"blocks": (1, 0, 1, 1)}, "each at least 1"),
         (BcResNetSpec, {"n_mels": 20}, "n_mels=20 must be a multiple of 40"),
     ],
 )

@@ -54,6 +54,13 @@ def test_axes_say_what_they_are_and_what_a_flatten_made_them_of() -> None:
     assert [part.size for part in nodes["flatten"].axes[1].parts] == [8, 18]
 
 
+def test_a_failing_test_can_show_a_graph() -> None:
+    """A node's text is not made of those of all the paths that lead to it."""
+    graph = graph_of(model_of(ResidualSpec()))
+    assert len(repr(graph.logits)) < 200
+    assert len(repr(graph.nodes)) < 200 * len(graph.nodes)
+
+
 def test_depthwise_follows_its_input_and_a_sum_couples_both_sides() -> None:
     book = graph_of(model_of(DepthwiseSpec())).couplings
     assert set(book.owners) == {"stem.0", "point", "gate", "classifier"}
