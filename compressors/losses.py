@@ -64,8 +64,8 @@ def frame_similarity(frames: Tensor) -> Tensor:
 def similarity_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared distances between rows of similarities, the mean over all frames: 0 to 4.
 
-    Tung and Mori's mean runs over the entries of a row too, and a factor of 3,000 makes up for it; over rows
-    alone the term is of the size of a cross-entropy, whatever the number of frames.
+    Tung and Mori's mean runs over the entries of a row too. Over rows alone the term is of the size of a
+    cross-entropy, whatever the number of frames.
 
     Args:
         student: Shape (B, T', T').

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.base import ModelSpec
 from models.errors import ModelError
@@ -19,6 +19,8 @@ from models.registry import build
 
 # One second, the length of a clip.
 CLIP_FRAMES = 101
+# Layers whose output is another one in training.
+NOISE = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 
 
 class Layer(NamedTuple):
@@ -72,7 +74,11 @@ def frames_of(spec: ModelSpec) -> Frames:
         raise ModelError(
             f"{type(model).__name__} hears no clip of {CLIP_FRAMES} frames ({reason}); give smaller kernels"
         ) from error
-    layers = {node.path: layer for node in graph.nodes if node.path and (layer := _layer(node.axes))}
+    layers = {
+        node.path: layer
+        for node in graph.nodes
+        if node.path and not isinstance(node.target, NOISE) and (layer := _layer(node.axes))
+    }
     attends = None if graph.energies is None else _layer(graph.energies.axes)
     return Frames(attends.frames if attends else None, layers, _last(graph, layers))
 
@@ -86,28 +92,42 @@ def _layer(axes: Axes) -> Layer | None:
 
 
 def _last(graph: Graph, layers: Mapping[str, Layer]) -> str | None:
-    """From the last reduction over time up to a layer, the widest way: by values, not by their weights."""
-    order = {node: at for at, node in enumerate(graph.nodes)}
-    heard = _behind(graph.logits, graph)
-    ends = [node for node in heard if _layer(node.axes) is None and any(map(_is_timed, node.inputs))]
+    """From the last reduction over time up to a layer.
+
+    Of several inputs the widest, values and not their weights, and of these the one that more was done to, a
+    block and not its shortcut.
+    """
+    ends = [
+        node
+        for node in _behind(graph.logits, graph)
+        if not _is_timed(node) and any(map(_is_timed, node.inputs))
+    ]
     if not ends:
         return None
-    node = max(ends, key=order.__getitem__)
+    node, depth = ends[-1], _depths(graph)
     while node.path not in layers:
         before = [one for one in node.inputs if _is_timed(one)]
         if not before:
             return None
-        node = max(before, key=lambda one: (_width(one), order[one]))
+        node = max(before, key=lambda one: (_width(one), depth[one.name]))
     return node.path
 
 
-def _behind(node: Node, graph: Graph) -> set[Node]:
-    """All that a result is made of, itself among it."""
+def _behind(node: Node, graph: Graph) -> list[Node]:
+    """All that a result is made of, itself among it, in order."""
     found = {node.name}
     for one in reversed(graph.nodes):
         if one.name in found:
             found |= {before.name for before in one.inputs}
-    return {one for one in graph.nodes if one.name in found}
+    return [one for one in graph.nodes if one.name in found]
+
+
+def _depths(graph: Graph) -> dict[str, int]:
+    """For each call how many there are, one behind the other, up to it."""
+    depth: dict[str, int] = {}
+    for node in graph.nodes:
+        depth[node.name] = 1 + max((depth[before.name] for before in node.inputs), default=0)
+    return depth
 
 
 def _is_timed(node: Node) -> bool:

@@ -49,11 +49,10 @@ def all_registered(zoo_registered: None) -> None:
 @pytest.mark.parametrize("token", KINDS)
 @pytest.mark.parametrize("spec", SPECS, ids=name_of)
 def test_every_size_of_every_model_is_an_option(spec: ModelSpec, token: str) -> None:
-    """Less than it is, each size makes the student that ``replace`` makes; a tuple in its first entry."""
+    """Halved, or of a tuple with one in the first place, each makes the student that ``replace`` makes."""
     for field in fields(spec):
         value = getattr(spec, field.name)
-        whole = value or (3, 2) if isinstance(value, tuple) else ()
-        less = (whole[0] - 1, *whole[1:]) if whole else type(value)(value / 2)
+        less = (1, *value[1:]) if isinstance(value, tuple) else type(value)(value / 2)
         text = "x".join(map(str, less)) if isinstance(less, tuple) else str(less)
         if field.name in ("n_mels", "n_classes") or field.metadata.get("added_later"):
             with pytest.raises(ChainError, match=f"cannot read option '{field.name}="):

@@ -90,20 +90,23 @@ class GatedSpec(ModelSpec):
 
 
 class Gated(KwsModel):
-    """Gives time up twice: for a gate between its layers, and in the end."""
+    """Gives time up twice, for a gate and in the end; a shortcut that runs last, and a dropout."""
 
     def __init__(self, spec: GatedSpec) -> None:
         super().__init__(spec)
-        self.first, self.second = nn.Conv1d(40, spec.width, 3), nn.Conv1d(spec.width, 2, 3)
+        self.first, self.second = nn.Conv1d(40, spec.width, 3), nn.Conv1d(spec.width, 2, 1)
+        self.norm, self.shortcut, self.dropout = nn.BatchNorm1d(2), nn.Conv1d(spec.width, 2, 1), nn.Dropout()
 
     def forward(self, log_mel: Tensor) -> ModelOutput:
         frames = self.first(log_mel)
-        return ModelOutput(self.second(frames * frames.mean(-1, keepdim=True).sigmoid()).mean(-1), None)
+        heard = self.norm(self.second(frames * frames.mean(-1, keepdim=True).sigmoid()))
+        return ModelOutput(self.dropout(self.shortcut(frames) + heard).mean(-1), None)
 
 
-def test_an_earlier_reduction_is_not_the_last() -> None:
+def test_the_last_layer_is_no_shortcut_no_noise_and_nothing_before_an_earlier_reduction() -> None:
     registry.register("gated", GatedSpec())(Gated)
-    assert frames_of(GatedSpec()).last == "second"
+    assert frames_of(GatedSpec()).last == "norm"
+    assert list(frames_of(GatedSpec()).layers) == ["first", "second", "norm", "shortcut"]
 
 
 def test_what_hears_no_clip_is_refused() -> None:
