@@ -248,7 +248,7 @@ def without_useless(model: ModelT) -> ModelT:
     """A model that computes the same without pairs of layers that are no smaller than one; it evaluates.
 
     Raises:
-        ModelError: It is a GRU's factors that are not.
+        ModelError: It is a GRU's factors that are not, or all that there are.
     """
     if model.spec == model.spec.whole:
         return model.eval()
@@ -258,6 +258,8 @@ def without_useless(model: ModelT) -> ModelT:
         rank if rank <= most_rank(*sides(layer)) else 0
         for layer, rank in zip(layers, model.spec.layer_ranks, strict=False)
     )
+    if not (any(ranks) or model.spec.factored_gru):
+        raise ModelError("after the cut no layer is smaller as two factors; give a lower rank")
     return _multiplied_out(model, replace(model.spec, layer_ranks=ranks if any(ranks) else ()))
 
 

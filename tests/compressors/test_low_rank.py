@@ -216,8 +216,8 @@ def test_thin_layers_of_every_family_survive_dynamic_quantization(base: ModelSpe
 
 @pytest.mark.parametrize(
     ("keep", "ranks"),
-    # 6 x 8 takes at most rank 3 and 6 x 6 rank 2; 5 x 6 and 5 x 5 take 2; 1 x 2 and 1 x 1 none.
-    [(0.25, (3, 2, 0)), (0.2, (0, 2, 0)), (0.05, ())],
+    # 6 x 8 takes at most rank 3 and 6 x 6 rank 2; 5 x 6 and 5 x 5 take 2.
+    [(0.25, (3, 2, 0)), (0.2, (0, 2, 0))],
 )
 def test_factors_that_a_cut_leaves_no_use_for_are_multiplied_out(keep: float, ranks: tuple[int, ...]) -> None:
     prune, wide = StructuredPrune(keep=keep), zoo.model_of(zoo.DepthwiseSpec(16, 24, layer_ranks=(3, 2, 0)))
@@ -228,6 +228,13 @@ def test_factors_that_a_cut_leaves_no_use_for_are_multiplied_out(keep: float, ra
     log_mel = torch.randn(2, 40, 101)
     with torch.no_grad():
         torch.testing.assert_close(cut(log_mel).logits, masked(log_mel).logits, atol=1e-5, rtol=0)
+
+
+def test_a_cut_that_leaves_no_use_for_any_factor_is_refused() -> None:
+    """1 x 2 and 1 x 1 are smaller than any two factors."""
+    prune, wide = StructuredPrune(keep=0.05), zoo.model_of(zoo.DepthwiseSpec(16, 24, layer_ranks=(3, 2, 0)))
+    with pytest.raises(ModelError, match="no layer is smaller as two factors; give a lower rank"):
+        prune.surgery(prune.prepare(wide))
 
 
 def test_an_option_that_came_later_does_not_rename_runs() -> None:
