@@ -258,19 +258,20 @@ typedef struct {
     uint16_t channels, mels, times, by_channel, by_mel, by_time;
 } taps;
 
-/*{patch: taps get}*/
+/*{patch: taps}*/
 /* Brings what one result reads into one piece. */
-static void collect(const taps *op, const void *x, int at, int kind, void *piece) {
-    int channel, mel, time, i = 0;
-    for (channel = 0; channel < op->channels; ++channel) {
-        for (mel = 0; mel < op->mels; ++mel) {
-            for (time = 0; time < op->times; ++time, ++i) {
-                const int32_t value = get(x, at + channel * op->by_channel + mel * op->by_mel + time * op->by_time, kind);
-                if (HAS(kind, READS_16)) {
-                    ((int16_t *)piece)[i] = (int16_t)value;
-                } else {
-                    ((kws_value *)piece)[i] = (kws_value)value;
-                }
+static void collect(const taps *op, const void *x, int kind, void *piece) {
+    const int unit = HAS(kind, READS_16) ? 2 : 1;
+    const kws_value *channel = (const kws_value *)x;
+    kws_value *to = (kws_value *)piece;
+    int i, j, k;
+    for (i = op->channels; i > 0; --i, channel += op->by_channel * unit) {
+        const kws_value *mel = channel;
+        for (j = op->mels; j > 0; --j, mel += op->by_mel * unit) {
+            const kws_value *from = mel;
+            for (k = op->times; k > 0; --k, from += op->by_time * unit) {
+                *to++ = from[0];
+                if (unit > 1) *to++ = from[1];
             }
         }
     }
@@ -301,7 +302,7 @@ static void conv(reader *at, const conv_op *op, const void *x, void *out) {
             *at = start;
 /*{patch}*/
             if (op->taps) {
-                collect(op->taps, x, from, op->kind, piece);
+                collect(op->taps, seen, op->kind, piece);
                 seen = piece;
             }
 /*{conv}*/
