@@ -112,6 +112,17 @@ ODD: dict[str, Program] = {
             Add(inputs=(6, 7), minus=1),
         )
     ),
+    # Zeros before windows that leave frames out.
+    "gaps after zeros": said(
+        (
+            Input(mels=MELS),
+            Conv(inputs=(0,), rows=1, channels=4, kernel_time=3, before=1),
+            Conv(inputs=(1,), channels=4, kernel_time=2, before=1, stride_time=4),
+            Pool(inputs=(2,), kernel_time=2, before=1, stride_time=3, largest=True),
+            Conv(inputs=(3,), channels=3, act=Act.TANH),
+            MeanTime(inputs=(4,)),
+        )
+    ),
     # Windows that leave frames out, padding wider than a kernel.
     "gaps": said(
         (
