@@ -205,6 +205,21 @@ def test_each_decision_is_that_of_all_that_was_heard(name: str, bits: int, kept:
     assert np.abs(np.diff(found, axis=1)).max() > 0.01
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_programs_drawn_at_random_are_what_they_stand_for(seed: int) -> None:
+    programs = pytest.importorskip("tests.random_programs")
+    program, log_mel = programs.random_program(seed), audio(frames=100 + seed)
+    weights, whole = of_integer(model(program)), real_numbers(model(program))
+    for form, expected in (
+        ("clip", logits_of(program, whole, log_mel)),
+        ("stream", decisions_of(program, whole, log_mel, 1 + seed)),
+    ):
+        spotter = OnnxSpotter(to_bytes(weights, form, 1 + seed))  # type: ignore[arg-type]
+        found = spotter.logits(log_mel) if form == "clip" else spotter.stream(log_mel)
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+        assert found.size
+
+
 @pytest.mark.parametrize("weights", ["float", "int8"])
 @pytest.mark.parametrize("spec", SPECS, ids=name_of)
 def test_float_models_of_every_family_are_torch_s(spec: object, weights: str) -> None:
