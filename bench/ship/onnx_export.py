@@ -63,8 +63,6 @@ def write_onnx(
     Raises:
         KwsError: The model has an operation that is not known, or ``onnx`` is not installed.
     """
-    if max_buffer_len is not None and max_buffer_len < 1:
-        raise ModelError(f"a buffer of {max_buffer_len} frames holds nothing; it must be at least 1")
     data = to_bytes(_weights(model, weights), form, max_buffer_len)
     write_atomically(path, data)
     return len(data)
@@ -84,7 +82,9 @@ def to_bytes(weights: Weights, form: Form, max_buffer_len: int | None = None) ->
     onnx = extra("onnx", "onnx")
     from bench.ship.onnx_graph import build_graph
 
-    kept = max_buffer_len or buffer_frames(step_frames(weights.program)[-1])
+    kept = buffer_frames(step_frames(weights.program)[-1]) if max_buffer_len is None else max_buffer_len
+    if kept < 1:
+        raise ModelError(f"a buffer of {kept} frames holds nothing; it must be at least 1")
     opset = OPSET_NEW if _needs_new(weights) else OPSET
     model: ModelProto = onnx.helper.make_model(
         build_graph(weights, form, kept, opset),

@@ -126,11 +126,11 @@ def _heard(op: Window, at: int, writer: Writer, value: Value, fill: float = 0.0)
     first, rate = timing.first[source], timing.frames[source]
     oldest = timing.first[at] * op.stride_time - op.before
     kept = first - oldest
-    if kept < 0:
-        return writer.builder.cut(image, 3, -kept), pads
     if op.before and not fill:
         image = writer.masked(image, 0.0, first, rate, rate)
-    if kept:
+    if kept < 0:
+        image = writer.builder.cut(image, 3, -kept)
+    elif kept:
         image = writer.remember(f"past_{at}", Value(image, Layout.IMAGE, read), kept)
     if op.before and fill:
         image = writer.masked(image, fill, oldest, rate, kept + rate)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-import numpy as np
-
 from bench.ship.onnx_build import Builder
 from bench.ship.onnx_timing import Timing
 from bench.ship.onnx_weights import Weights
@@ -169,13 +167,11 @@ class Writer:
             rate: Frames a call.
             count: Frames that it has.
         """
-        # The first call in which each is a value.
+        # The first call in which each is a value; one number where it is the same for all.
         since = [-((first + at) // rate) for at in range(count)]
         if max(since) <= 0:
             return x
-        limits = self.builder.constant(
-            np.array(sorted(set(since)) if len(set(since)) == 1 else since, np.float32)
-        )
+        limits = self.builder.real(*(since if len(set(since)) > 1 else since[:1]))
         key = ("true", limits)
         if key not in self._made:
             self._made[key] = self.builder.add("GreaterOrEqual", [self.calls(), limits])

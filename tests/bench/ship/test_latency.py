@@ -24,16 +24,19 @@ from bench.ship.latency import (
     Runtime,
     Subject,
     measure,
+    measure_run,
     prepare,
 )
 from bench.ship.latency_run import as_csv, findings, latency_table
 from bench.ship.onnx_weights import of_integer
 from compressors.chain import parse
-from models.base import ModelSpec
+from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import CrnnSpec
+from models.errors import ModelError
+from models.integer.kws import IntegerKws
 from models.integer.run import clip
 from models.shipped import shipped
-from tests.programs import PROGRAMS, filled
+from tests.programs import ATTENTION, PROGRAMS, filled
 from tests.real_numbers import logits_of, real_numbers
 from tests.zoo import OWN, model_of, name_of
 
@@ -141,6 +144,30 @@ def test_every_runtime_computes_an_integer_model(name: str, tmp_path: Path) -> N
         else:
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
         each.step()
+
+
+def test_a_run_in_integers_is_timed_in_every_runtime(tmp_path: Path) -> None:
+    run, model = RunFolder(tmp_path / "run"), subject().model
+    run.path.mkdir()
+    run.save_config("crnn", parse("sq+ad+kd", CrnnSpec()), model.spec, {})
+    run.save_model(model, shipped(IntegerKws(filled(ATTENTION)), converted=True))
+    rows = measure_run(run, rounds=3)
+    assert {(row.runtime, row.weights) for row in rows} == {
+        (TORCH, FLOAT),
+        *((ONNX, kind) for kind in (FLOAT, INT8, UNPACKED)),
+        (C, INT8),
+    }
+    assert all(row.latency_us > 0 for row in rows if not row.reason)
+    assert not any(row.reason for row in rows if row.runtime == TORCH)
+
+
+def test_a_model_that_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
+    class Each(KwsModel):
+        def forward(self, log_mel: torch.Tensor) -> ModelOutput:
+            return ModelOutput(log_mel[:, :2].transpose(1, 2), None)
+
+    with pytest.raises(ModelError, match="cannot be streamed"):
+        prepare(Subject(Each(CrnnSpec()).eval()), tmp_path)
 
 
 def test_a_missing_extra_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,17 @@ ODD: dict[str, Program] = {
             Add(inputs=(6, 7), minus=1),
         )
     ),
+    # Zeros before windows that leave frames out.
+    "gaps after zeros": said(
+        (
+            Input(mels=MELS),
+            Conv(inputs=(0,), rows=1, channels=4, kernel_time=3, before=1),
+            Conv(inputs=(1,), channels=4, kernel_time=2, before=1, stride_time=4),
+            Pool(inputs=(2,), kernel_time=2, before=1, stride_time=3, largest=True),
+            Conv(inputs=(3,), channels=3, act=Act.TANH),
+            MeanTime(inputs=(4,)),
+        )
+    ),
     # Windows that leave frames out, padding wider than a kernel.
     "gaps": said(
         (
@@ -192,6 +203,21 @@ def test_each_decision_is_that_of_all_that_was_heard(name: str, bits: int, kept:
             stream, _ = spotter.stream(torch.from_numpy(log_mel), spotter.init_state(3, kept))
         np.testing.assert_allclose(found, stream, rtol=1e-5, atol=1e-5)
     assert np.abs(np.diff(found, axis=1)).max() > 0.01
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_programs_drawn_at_random_are_what_they_stand_for(seed: int) -> None:
+    programs = pytest.importorskip("tests.random_programs")
+    program, log_mel = programs.random_program(seed), audio(frames=100 + seed)
+    weights, whole = of_integer(model(program)), real_numbers(model(program))
+    for form, expected in (
+        ("clip", logits_of(program, whole, log_mel)),
+        ("stream", decisions_of(program, whole, log_mel, 1 + seed)),
+    ):
+        spotter = OnnxSpotter(to_bytes(weights, form, 1 + seed))  # type: ignore[arg-type]
+        found = spotter.logits(log_mel) if form == "clip" else spotter.stream(log_mel)
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+        assert found.size
 
 
 @pytest.mark.parametrize("weights", ["float", "int8"])
