@@ -168,12 +168,34 @@ CAUSAL: Program = _logits(
         Conv(inputs=(9,), channels=10, act=Act.RELU),
     )
 )
+# Every operation on the input as it is, whose 0 is not the number 0.
+DIRECT: Program = _logits(
+    (
+        Input(mels=MELS),
+        Pick(inputs=(0,), order=(0, 5, 5, 10, 39, 20, 25, 30), rows=4),
+        Pool(inputs=(1,), kernel_mel=2, above=1, kernel_time=2, before=1, largest=True),
+        Pool(inputs=(0,), kernel_mel=7, stride_mel=5, above=2, kernel_time=2, before=1),
+        Conv(inputs=(1,), rows=1, channels=1, gives=Gives.ENERGY),
+        Attend(inputs=(4, 2)),
+        Mul(inputs=(1, 2)),
+        Add(inputs=(1, 2, 6), minus=1),
+        Concat(inputs=(7, 1)),
+        MeanTime(inputs=(8,)),
+        MeanTime(inputs=(2,)),
+        Gru(inputs=(0,), hidden=3),
+        Last(inputs=(11,)),
+        Last(inputs=(0,)),
+        MeanTime(inputs=(3,)),
+        Concat(inputs=(5, 9, 10, 12, 13, 14)),
+    )
+)
 PROGRAMS: dict[str, Program] = {
     "attention": ATTENTION,
     "depthwise": DEPTHWISE,
     "residual": RESIDUAL,
     "split": SPLIT,
     "causal": CAUSAL,
+    "direct": DIRECT,
 }
 
 

@@ -6,7 +6,7 @@ integers; products are summed in double precision below, which is exact as long 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,59 +16,70 @@ import numpy.typing as npt
 
 from models.errors import ModelError
 from models.integer.fixed_point import Int, multiplier_of, saturate
+from models.integer.formats import (
+    CURVES,
+    ENERGY_BITS,
+    GATE_BITS,
+    INPUT_FORMAT,
+    LOG2_E,
+    LOGIT_BITS,
+    PRE,
+    PRE_BITS,
+    WHOLE_BITS,
+    Format,
+    formats_of,
+    six,
+    state_format,
+    target,
+)
 from models.integer.ops import (
-    Act,
     Add,
     Attend,
     Concat,
     Conv,
-    Gather,
-    Gives,
     Gru,
-    Input,
-    Last,
     MatrixShape,
     Mul,
-    Op,
-    Pick,
     Pool,
     Program,
-    Rounding,
     Shape,
     least_frames,
     shapes_of,
     step_frames,
 )
 
-PRE_BITS = 12  # fraction bits of what curves read, int16
-GATE_BITS = 15  # of gates and states, int16
-ENERGY_BITS = 10  # of energies, int16, in powers of two
-LOGIT_BITS = 16  # of logits, int32
-WHOLE_BITS = 16  # width of what is made of all of time
-LOG2_E = 1.4426950408889634
-# Fraction bits and zero point of the quantized log-mel, by activation bits: -21 to 10.8 fit in int8.
-INPUT_FORMAT = {8: (3, 40), 16: (10, 0)}
+__all__ = [
+    "CURVES",
+    "ENERGY_BITS",
+    "GATE_BITS",
+    "INPUT_FORMAT",
+    "JOIN_BITS",
+    "LIMIT",
+    "LOG2_E",
+    "LOGIT_BITS",
+    "PRE",
+    "PRE_BITS",
+    "WHOLE_BITS",
+    "Format",
+    "IntegerModel",
+    "Joining",
+    "Layer",
+    "Quantized",
+    "check",
+    "curving",
+    "formats_of",
+    "joining",
+    "layer_of",
+    "matrix_formats",
+    "scaling",
+    "six",
+    "state_format",
+    "target",
+]
+
 LIMIT = 2**31 - 1
-CURVES = frozenset({Act.TANH, Act.SIGMOID, Act.SILU})
 # Bits of the factors that bring values to one step.
 JOIN_BITS = 15
-
-
-class Format(NamedTuple):
-    """What an integer stands for: (integer - zero) * step.
-
-    Attributes:
-        step: One unit.
-        bits: Width of the signed integer.
-        zero: The integer that stands for 0.
-    """
-
-    step: float
-    bits: int
-    zero: int = 0
-
-
-PRE = Format(2.0**-PRE_BITS, 16)
 
 
 class Quantized(NamedTuple):
@@ -101,43 +112,6 @@ class Layer(NamedTuple):
     bias: Int
     multiplier: Int
     shift: Int
-
-
-def formats_of(program: Program, activations: int, steps: Mapping[int, float]) -> tuple[Format, ...]:
-    """The format of every value.
-
-    Args:
-        program: The operations.
-        activations: Bits of what they hand to each other, 8 or 16.
-        steps: One unit of the results that have a step of their own.
-    """
-    found: list[Format] = []
-    for at, op in enumerate(program):
-        found.append(_format(op, [found[one] for one in op.inputs], activations, steps.get(at, 1.0)))
-    return tuple(found)
-
-
-def state_format(activations: int) -> Format:
-    """Of what lies within -1 and 1: states, tanh and sigmoid."""
-    return Format(2.0 ** (1 - activations), activations)
-
-
-def _format(op: Op, given: Sequence[Format], activations: int, step: float) -> Format:
-    if isinstance(op, Input):
-        bits, zero = INPUT_FORMAT[activations]
-        return Format(2.0**-bits, activations, zero)
-    if isinstance(op, (Pick, Last)) or (isinstance(op, Pool) and op.largest):
-        return given[0]
-    if isinstance(op, Gru):
-        return state_format(activations)
-    if isinstance(op, Gather):
-        return Format(given[-1].step * 2.0 ** (given[-1].bits - WHOLE_BITS), WHOLE_BITS)
-    assert isinstance(op, Rounding)
-    if op.gives is Gives.ENERGY:
-        return Format(2.0**-ENERGY_BITS / LOG2_E, 16)
-    if op.gives is Gives.LOGITS:
-        return Format(2.0**-LOGIT_BITS, 32)
-    return state_format(activations) if not op.has_step else Format(step, activations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,11 +195,6 @@ class IntegerModel:
         scaled = np.rint(log_mel.astype(np.float32) * np.float32(2**bits))
         # Limited as floats first: an infinity is no integer.
         return saturate(np.clip(scaled, -(2**16), 2**16).astype(np.int64) + zero, self.activations)
-
-
-def target(op: Rounding, gives: Format) -> Format:
-    """What a sum is rounded to: the result's format, or that of what its curve reads."""
-    return PRE if op.act in CURVES else gives
 
 
 def matrix_formats(model: IntegerModel, at: int, name: str) -> tuple[Format, Format]:
@@ -322,8 +291,3 @@ def check(model: IntegerModel) -> None:
 def _one(ratio: float) -> tuple[int, int]:
     multiplier, shift = multiplier_of(np.array([ratio]))
     return int(multiplier[0]), int(shift[0])
-
-
-def six(gives: Format) -> int:
-    """Where ReLU6 ends."""
-    return int(min(np.rint(6 / gives.step), 2 ** (gives.bits - 1) - 1))

@@ -1,5 +1,6 @@
 """The integer model against the document, written out once more in plain whole numbers, and against float."""
 
+import contextlib
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -12,8 +13,8 @@ from models.errors import ModelError
 from models.integer.file import from_bytes, load, to_bytes
 from models.integer.fixed_point import Int
 from models.integer.kws import IntegerKws
-from models.integer.model import IntegerModel, Quantized, check
-from models.integer.ops import Add, Conv, Gives, Input, Last, MeanTime, Op, Pick, Pool
+from models.integer.model import IntegerModel, Quantized, check, joining
+from models.integer.ops import Act, Add, Concat, Conv, Gives, Input, Last, MeanTime, Mul, Op, Pick, Pool
 from models.integer.real import run
 from models.integer.run import clip, compute
 from tests.by_the_document import Document, clip_by_the_document, stream_by_the_document
@@ -78,6 +79,46 @@ def test_a_stream_is_what_the_document_says(name: str, bits: int, activations: i
     assert len(expected[0]) > 3
     for seed in range(3):
         assert streamed(model, heard, 3, cut(frames, seed)) == expected
+
+
+@pytest.mark.parametrize("activations", [8, 16])
+@pytest.mark.parametrize("act", Act)
+def test_steps_of_any_size_are_what_the_document_says(act: Act, activations: int) -> None:
+    """Factors of 15 bits and of none, shifts up to their limits, ReLU6 that ends between two integers."""
+    program = (
+        Input(mels=40),
+        Add(inputs=(0, 0, 0), minus=4, act=act),
+        Pool(inputs=(0,), act=act),
+        Concat(inputs=(1, 0, 2), act=act),
+        Mul(inputs=(0, 0), act=act),
+        MeanTime(inputs=(3,)),
+        MeanTime(inputs=(4,)),
+        Concat(inputs=(5, 6)),
+        Conv(inputs=(7,), channels=2, biased=False, gives=Gives.LOGITS),
+    )
+    model, heard = filled(program, activations, 2), clips(1, 2, 4.0)
+    heard[0, :20] *= -1
+    valid = []
+    for seed in range(40):
+        sizes = np.random.default_rng(seed).uniform(-20, 15, len(program))
+        one = replace(model, steps={at: np.float16(2.0 ** sizes[at]) for at in model.steps})
+        with contextlib.suppress(ModelError):
+            check(one)
+            valid.append(one)
+    assert len(valid) >= 10
+    for one in valid:
+        found = values(one, heard)
+        for at, value in enumerate(Document(one, None).values(heard[0])):
+            assert found[at][0].tolist() == value.frames, (one.steps, at)
+
+
+def test_shifts_of_sums_end_at_46() -> None:
+    """Units of 2^-16 in those of 2^15: ratios of 2^-31 have the exponent -30, and a shift of 45."""
+    program = (Input(mels=40), Add(inputs=(0,)), Add(inputs=(1,)), MeanTime(inputs=(2,)))
+    for exponent, expected in ((-16, (45, 2**14)), (-17, (46, 2**14)), (-18, (46, 2**13)), (-24, (46, 2**7))):
+        model = IntegerModel(program, 16, {1: np.float16(2.0**exponent), 2: np.float16(2.0**15)}, ((),) * 4)
+        shift, factor = expected
+        assert joining(model, 2) == ((factor,), shift)
 
 
 def test_limits_are_reached_on_the_way() -> None:
