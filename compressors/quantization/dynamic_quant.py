@@ -15,10 +15,13 @@ from torch import nn
 
 from compressors.base import Compressor, Phase
 from compressors.registry import register
-from models.base import KwsModel
+from models.base import KwsModel, ModelSpec
+from models.budget import layers_of
 from models.errors import ChainError
 from models.graph.layers import Gru, Linear
 from models.graph.ops import operation
+
+LAYERS = (nn.GRU, nn.Linear)
 
 
 @register
@@ -34,24 +37,24 @@ class DynamicQuant(Compressor):
     summary: ClassVar[str] = "dynamic quantization of GRU and linear layers to int8"
     phase: ClassVar[Phase] = Phase.CONVERT
 
-    def convert(self, model: KwsModel) -> nn.Module:
-        """A quantized copy, for the CPU.
+    def check(self, base: ModelSpec, student: ModelSpec) -> None:
+        """Refuses a model without a layer to quantize."""
+        model = layers_of(student)
+        if not any(isinstance(module, LAYERS) for module in model.modules()):
+            kind = type(model).__name__
+            raise ChainError(f"dq: {kind} has no GRU or linear layer to quantize; sq knows convolutions")
 
-        Raises:
-            ChainError: The model has no GRU and no linear layer.
-        """
+    def convert(self, model: KwsModel) -> nn.Module:
+        """A quantized copy, for the CPU."""
         from torch.ao.nn.quantized import dynamic
         from torch.ao.quantization import quantize_dynamic
 
         operation(dynamic.GRU)(Gru)
         operation(dynamic.Linear)(Linear)
-        layers = {nn.GRU, nn.Linear}
-        if not any(type(module) in layers for module in model.modules()):
-            raise ChainError(f"dq: {type(model).__name__} has no GRU or linear layer to quantize")
         with warnings.catch_warnings():
             # Deprecated since torch 2.10, and the C++ side warns that qint8 weights may saturate.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", UserWarning)
             quantize: Callable[..., nn.Module] = quantize_dynamic
-            converted = quantize(model, layers, dtype=torch.qint8)
+            converted = quantize(model, set(LAYERS), dtype=torch.qint8)
         return converted.eval()

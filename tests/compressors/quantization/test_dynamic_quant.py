@@ -5,6 +5,7 @@ from torch import nn
 from compressors.chain import Chain, parse
 from compressors.quantization.dynamic_quant import DynamicQuant
 from models.base import KwsModel, ModelOutput, ModelSpec
+from models.bc_resnet import BcResNetSpec
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ChainError
 from models.registry import build
@@ -45,9 +46,9 @@ def test_it_changes_little_and_leaves_its_input_alone() -> None:
     assert 0 < (converted - before).abs().max() < 0.05
 
 
-def test_a_model_without_such_layers_is_refused() -> None:
-    with pytest.raises(ChainError, match="no GRU or linear layer"):
-        DynamicQuant().convert(ConvOnly())
+def test_a_model_without_such_layers_is_refused_before_it_is_trained() -> None:
+    with pytest.raises(ChainError, match="dq: BcResNet has no GRU or linear layer to quantize; sq knows"):
+        parse("dq+kd", BcResNetSpec())
 
 
 def test_a_conversion_that_converts_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
