@@ -64,6 +64,8 @@ class Compressor:
     tunes: ClassVar[bool] = False
     # Whether its loss terms act while a converter trains on.
     goes_on: ClassVar[bool] = True
+    # Raised whenever it would make something else of the same model: runs of it are then made anew.
+    version: ClassVar[int] = 0
 
     @classmethod
     def model_options(cls, base: ModelSpec) -> Mapping[str, Any]:
@@ -75,7 +77,7 @@ class Compressor:
 
         Fields added later are left out while they hold their default, so that runs keep their names.
         """
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"version": self.version} if self.version else {}
         for entry in fields(self):
             value = getattr(self, entry.name)
             if entry.metadata.get("added_later") and value == entry.default:

@@ -47,6 +47,8 @@ class Quantization(Compressor):
     """
 
     phase: ClassVar[Phase] = Phase.CONVERT
+    # The file of version 2.
+    version: ClassVar[int] = 1
 
     bits: str = "8"
     activations: int = 8

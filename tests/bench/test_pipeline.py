@@ -338,6 +338,14 @@ def test_a_run_is_named_after_what_its_chain_has_settled() -> None:
     ]
 
 
+def test_runs_of_a_newer_compressor_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it makes has changed; what it starts from has not."""
+    names = [_identity(parse(text, BASE), CONFIG, "hash") for text in ("sq+kd", "kd")]
+    monkeypatch.setattr(compressors()["sq"], "version", 7)
+    assert _identity(parse("sq+kd", BASE), CONFIG, "hash") != names[0]
+    assert _identity(parse("kd", BASE), CONFIG, "hash") == names[1]
+
+
 def test_a_student_that_takes_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The study's student keeps some 6 MB of a batch of 64; the base, and what has its width, is trained."""
     monkeypatch.setattr("bench.pipeline.MOST_TRAINING_BYTES", 10**6)
