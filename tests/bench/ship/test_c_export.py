@@ -76,7 +76,7 @@ WHOLE = logits_of(
 ENERGIES = logits_of(
     Conv(inputs=(0,), rows=1, channels=3, gives=Gives.ENERGY),
     Pool(inputs=(1,), kernel_time=3, before=2, largest=True),
-    Conv(inputs=(2,), channels=2, kernel_time=4, dilation_time=3, before=1, gives=Gives.ENERGY),
+    Conv(inputs=(2,), channels=2, kernel_time=4, dilation_time=3, before=4, after=5, gives=Gives.ENERGY),
     Conv(inputs=(2,), channels=1, gives=Gives.ENERGY),
     Attend(inputs=(4, 3)),
 )
