@@ -133,8 +133,7 @@ def grus(model: nn.Module) -> dict[str, nn.GRU]:
 
 def pointwise(model: nn.Module) -> dict[str, Whole]:
     """The linear layers and pointwise convolutions of a model, by path, in its order."""
-    found: Any = {path: layer for path, layer in model.named_modules() if is_pointwise(layer)}
-    return dict(found)
+    return {path: layer for path, layer in model.named_modules() if is_pointwise(layer)}
 
 
 def built(kind: Callable[[Any], ModelT], spec: ModelSpec, *, check: bool = True) -> ModelT:
@@ -145,7 +144,8 @@ def built(kind: Callable[[Any], ModelT], spec: ModelSpec, *, check: bool = True)
     Args:
         kind: The class; it builds the whole model and knows nothing of factors.
         spec: The architecture.
-        check: Refuse ranks that make a matrix no smaller; not where only shapes are asked for.
+        check: Refuse ranks that make a matrix no smaller; not where only shapes are asked for, or what is of
+            no use is taken out afterwards.
 
     Raises:
         ModelError: A rank that makes nothing smaller, or that there is no layer for.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ def most_rank(rows: int, columns: int) -> int:
     return (rows * columns - 1) // (rows + columns)
 
 
-def is_pointwise(layer: nn.Module) -> bool:
+def is_pointwise(layer: nn.Module) -> TypeGuard[Whole]:
     """Whether a layer is one matrix: linear, or a convolution of all channels at one position."""
     if type(layer) is nn.Linear:
         return True
