@@ -100,35 +100,45 @@ def _weighted(node: Node, founds: Sequence[Found]) -> Weighted:
 
 def _pair(node: Node, to: Lowering) -> int:
     """A sum, a difference or a product of two values."""
-    values = tuple(to.value(one) for one in node.inputs)
-    channels, rows = joined_shape(node, to)
     kind = _kind(node)
-    if kind in MULTIPLIES:
-        return to.make(Mul(inputs=values, channels=channels, rows=rows), node.name)
-    if kind not in ADDS | SUBTRACTS:
+    if kind not in MULTIPLIES | ADDS | SUBTRACTS:
         raise _refused(node)
+    channels, rows, spread = _meeting(node, to)
+    values = [to.value(one) for one in node.inputs]
+    if channels == rows > 1:
+        # By its size alone a value of one number a row would be taken for one of a number a channel.
+        order = tuple(range(rows)) * channels
+        values = [
+            to.make(Pick(inputs=(value,), order=order, rows=rows), node.name) if along_rows else value
+            for value, along_rows in zip(values, spread, strict=True)
+        ]
+    inputs = tuple(values)
+    if kind in MULTIPLIES:
+        return to.make(Mul(inputs=inputs, channels=channels, rows=rows), node.name)
     minus = 2 if kind in SUBTRACTS else 0
-    return to.make(Add(inputs=values, channels=channels, rows=rows, minus=minus), node.name)
+    return to.make(Add(inputs=inputs, channels=channels, rows=rows, minus=minus), node.name)
 
 
-def joined_shape(node: Node, to: Lowering) -> tuple[int, int]:
-    """Channels and rows in which values meet, so that each is repeated along one of the two, or neither."""
+def _meeting(node: Node, to: Lowering) -> tuple[int, int, list[bool]]:
+    """Channels and rows in which values meet, and of each whether it has one number for every row alone."""
     sizes = to.frame(node)
+    kept = [at for at, own in enumerate(node.axes) if not {BATCH, TIME} & set(own.kinds)]
     repeats = []
     for one in node.inputs:
         padded = [1] * (len(node.axes) - len(one.axes)) + [own.size for own in one.axes]
-        kept = [at for at, own in enumerate(node.axes) if not {BATCH, TIME} & set(own.kinds)]
         repeats.append([padded[at] < size for at, size in zip(kept, sizes, strict=True)])
     for cut in range(len(sizes), -1, -1):
-        parts = [(own[:cut], own[cut:]) for own in repeats]
-        sides = [(sizes[:cut], 0), (sizes[cut:], 1)]
-        if all(
-            len({flag for flag, size in zip(own[at], part, strict=True) if size > 1}) < 2
-            for own in parts
-            for part, at in sides
-        ):
-            return math.prod(sizes[:cut]), math.prod(sizes[cut:])
+        both = [(_side(own[:cut], sizes[:cut]), _side(own[cut:], sizes[cut:])) for own in repeats]
+        if all(side is not None for pair in both for side in pair):
+            alone = [bool(outer) and not inner for outer, inner in both]
+            return math.prod(sizes[:cut]), math.prod(sizes[cut:]), alone
     raise _refused(node, "a repetition along several axes")
+
+
+def _side(repeated: Sequence[bool], sizes: Sequence[int]) -> bool | None:
+    """Whether a value is repeated along axes; None where along some of them only."""
+    found = {flag for flag, size in zip(repeated, sizes, strict=True) if size > 1}
+    return None if len(found) > 1 else True in found
 
 
 def _with_constant(node: Node, to: Lowering, constant: Constant) -> int:

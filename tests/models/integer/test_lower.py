@@ -99,6 +99,11 @@ FORWARDS: dict[str, tuple[Callable[[Any, Tensor], Tensor], int, list[type[Op]]]]
         4,
         [Conv, Conv, Pool, Mul, Add, Pool, MeanTime, Conv],
     ),
+    "a number a row of a square": (
+        lambda m, x: over_time((y := image(m, x)[:, :, :4]) * torch.sigmoid(y[:, :1])),
+        4,
+        [Conv, Pick, Pick, Add, Pick, Mul, Pool, MeanTime, Conv],
+    ),
     "rows behind channels": (
         lambda m, x: functional.relu6(image(m, x).permute(0, 3, 2, 1).flatten(2)).mean(1)[:, 5:9],
         4,
