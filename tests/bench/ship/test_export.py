@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from bench.cli import main
 from bench.ship.c_host import compile_host, find_compiler
-from compressors.quantization.quantize import integer_spec, quantize
-from models.crnn import CrnnSpec
-from models.integer import IntegerModel
-from models.integer import file as kws_file
-from models.registry import build
+from models.integer.file import to_bytes
+from models.integer.model import IntegerModel
+from models.integer.run import clip as clip_logits
+from tests.programs import ATTENTION, filled
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "operation_prelu.py"
 
 
 def call(*arguments: str | Path) -> Result:
@@ -23,10 +23,7 @@ def call(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def model() -> IntegerModel:
-    torch.manual_seed(0)
-    spec = CrnnSpec(channels=2, hidden=5)
-    values = {name: tensor.numpy() for name, tensor in build(spec).state_dict().items()}
-    return quantize(values, spec, widths=dict.fromkeys(integer_spec(spec).shapes(), 4), conv_step=0.1)
+    return filled(ATTENTION, bits=4)
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def run_folder(model: IntegerModel, tmp_path: Path) -> Path:
     folder = tmp_path / "runs" / "sq+kd-0123"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"chain": "sq+kd"}))
-    kws_file.save(model, folder / "model.kws")
+    (folder / "model.kws").write_bytes(to_bytes(model))
     return folder
 
 
@@ -56,7 +53,7 @@ def test_c_is_written_where_asked_and_computes_the_model(
     assert "The model of sq+kd-0123." in (tmp_path / "mine" / "kws_model.h").read_text()
     clip = np.random.default_rng(0).normal(-4, 4, (40, 101)).astype(np.float32)
     host = compile_host(tmp_path / "mine", tmp_path / "host")
-    np.testing.assert_array_equal(host.clip(clip), model.clip(clip[None])[0][0])
+    np.testing.assert_array_equal(host.clip(clip), clip_logits(model, clip[None])[0][0])
 
 
 @pytest.mark.parametrize(
@@ -77,10 +74,11 @@ def test_a_run_in_floating_point_is_told_what_would_ship(chain: str, would: str,
 
 
 def test_a_model_without_a_form_in_integers_is_not_told_to_run_again(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"chain": "sq:fallback=true", "model": "gru"}))
-    result = call("export", tmp_path)
+    """The example's operation is known to graphs, not to integers."""
+    (tmp_path / "config.json").write_text(json.dumps({"chain": "sq:fallback=true", "model": "prelu"}))
+    result = call("export", "--plugin", EXAMPLE, tmp_path)
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
-    assert "this one's model, gru, has no form in integers; crnn has" in result.stderr
+    assert "this one's model has none: sq: in Prelu, PReLU (act) has no integer form" in result.stderr
 
 
 def test_no_run_and_a_cut_file_are_one_line(run_folder: Path) -> None:
