@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 
-from models.errors import ModelError
 from models.integer.model import CURVES, IntegerModel, Quantized, formats_of, state_format
 from models.integer.ops import (
     Act,
@@ -20,12 +17,10 @@ from models.integer.ops import (
     Last,
     MeanTime,
     Mul,
-    Op,
     Pick,
     Pool,
     Program,
     shapes_of,
-    step_frames,
 )
 
 MELS = 40
@@ -197,125 +192,3 @@ PROGRAMS: dict[str, Program] = {
     "causal": CAUSAL,
     "direct": DIRECT,
 }
-
-
-def random_program(seed: int) -> Program:
-    """A small program of operations by chance: valid, with a stream, every kind in some of them."""
-    chance = random.Random(seed)
-    program: Program = (Input(mels=MELS), _first(chance))
-    for _ in range(chance.randrange(1, 8)):
-        program = _grown(program, chance)
-    program = _gathered(program, chance)
-    if chance.random() < 0.5:
-        op = Conv(inputs=(len(program) - 1,), rows=1, channels=chance.randrange(1, 6), act=_act(chance))
-        program = (*program, op)
-    return _logits(program)
-
-
-def _act(chance: random.Random) -> Act:
-    return chance.choice((Act.NONE, Act.NONE, *Act))
-
-
-def _window(chance: random.Random, longest: int) -> dict[str, int]:
-    """Fields of a window, some of them as they mostly are."""
-    mel, time = chance.choice((1, 2, 3)), chance.choice((1, 2, longest))
-    over_mel, over_time = chance.choice((1, 1, 2)), chance.choice((1, 1, 2))
-    reach_mel, reach_time = (mel - 1) * over_mel, (time - 1) * over_time
-    return {
-        "kernel_mel": mel,
-        "kernel_time": time,
-        "stride_mel": chance.choice((1, 1, 2, 3)),
-        "stride_time": chance.choice((1, 1, 1, 2)),
-        "dilation_mel": over_mel,
-        "dilation_time": over_time,
-        "above": chance.randrange(reach_mel + 1),
-        "below": chance.randrange(reach_mel + 1),
-        "before": chance.choice((0, reach_time)),
-        "after": chance.choice((0, 0, reach_time)),
-    }
-
-
-def _first(chance: random.Random) -> Op:
-    """What makes the input smaller."""
-    channels = chance.randrange(1, 5)
-    fields = _window(chance, 3) | {"stride_mel": chance.choice((4, 5, 8)), "kernel_mel": 5}
-    if chance.random() < 0.3:
-        return Conv(
-            inputs=(0,), rows=1, channels=channels, kernel_time=chance.randrange(1, 4), act=_act(chance)
-        )
-    if chance.random() < 0.2:
-        return Pool(inputs=(0,), largest=chance.random() < 0.5, **fields)
-    return Conv(inputs=(0,), channels=channels, act=_act(chance), **fields)
-
-
-def _grown(program: Program, chance: random.Random) -> Program:
-    """With one more operation, on values that it can read."""
-    while True:
-        grown = (*program, _any(program, chance))
-        try:
-            shape = shapes_of(grown)[-1]
-        except ModelError:
-            continue
-        if shape.size <= 60 and step_frames(grown)[-1] <= 4:
-            return grown
-
-
-def _any(program: Program, chance: random.Random) -> Op:
-    # The newest value more often than others.
-    values = [max(chance.randrange(len(program)), chance.randrange(len(program))) for _ in range(3)]
-    one, shape = values[:1], shapes_of(program)[values[0]]
-    inputs, rows = tuple(one), chance.choice((0, 0, 1, shape.size))
-    channels = chance.randrange(1, 7)
-    match chance.randrange(9):
-        case 0 | 1:
-            fields = _window(chance, 3) | {"rows": rows, "channels": channels}
-            return Conv(inputs=inputs, act=_act(chance), biased=chance.random() < 0.7, **fields)
-        case 2:
-            read = shape.channels if not rows else shape.size // rows
-            groups = chance.choice([each for each in range(read + 1) if not each or read % each == 0])
-            parts = groups or read
-            return Conv(
-                inputs=inputs,
-                rows=rows,
-                channels=parts * chance.randrange(1, 3),
-                groups=groups,
-                act=_act(chance),
-                kernel_mel=chance.choice((1, 3)),
-                kernel_time=chance.choice((1, 2)),
-            )
-        case 3:
-            largest = chance.random() < 0.5
-            act = Act.NONE if largest else _act(chance)
-            return Pool(inputs=inputs, rows=rows, largest=largest, act=act, **_window(chance, 2))
-        case 4:
-            return Gru(inputs=inputs, hidden=channels, rank=chance.choice((0, 0, 1, 2)))
-        case 5:
-            several = tuple(values[: chance.randrange(1, 4)])
-            minus = chance.randrange(1 << len(several))
-            return Add(
-                inputs=several, channels=shape.channels, rows=shape.rows, minus=minus, act=_act(chance)
-            )
-        case 6:
-            return Mul(inputs=tuple(values[:2]), act=_act(chance))
-        case 7:
-            return Concat(inputs=tuple(values[: chance.randrange(1, 4)]), act=_act(chance))
-        case _:
-            rows = chance.randrange(1, 4)
-            order = tuple(chance.randrange(shape.size) for _ in range(rows * channels))
-            return Pick(inputs=inputs, order=order, rows=rows)
-
-
-def _gathered(program: Program, chance: random.Random) -> Program:
-    """With something that takes all of time: a mean, the last frame, attention, or several of them."""
-    last = len(program) - 1
-    found = []
-    for kind in chance.sample((MeanTime, Last, Attend), chance.randrange(1, 4)):
-        if kind is Attend:
-            energy = Conv(inputs=(last,), rows=1, channels=1, gives=Gives.ENERGY)
-            program = (*program, energy, Attend(inputs=(len(program), last)))
-        else:
-            program = (*program, kind(inputs=(last,)))
-        found.append(len(program) - 1)
-    if len(found) > 1:
-        program = (*program, Concat(inputs=tuple(found), act=_act(chance)))
-    return program

@@ -120,16 +120,21 @@ class _Drawing:
             self.add(self.conv(self.head, self.upto(1, 3)))
         elif kind == 1:
             rows, times = self.upto(1, min(3, self.shape().rows)), self.upto(1, 4)
-            before, after = self.padding(times)
+            over_rows = 1 + self.upto(0, 1) * (2 * rows <= self.shape().rows)
+            over_times = self.upto(1, 2)
+            before, after = self.padding((times - 1) * over_times + 1)
             largest = bool(self.upto(0, 1))
             self.add(
                 Pool(
                     inputs=(self.head,),
                     kernel_mel=rows,
                     stride_mel=self.upto(1, 2),
+                    dilation_mel=over_rows,
                     above=self.upto(0, rows - 1),
+                    below=self.upto(0, rows - 1),
                     kernel_time=times,
                     stride_time=self.upto(1, 2),
+                    dilation_time=over_times,
                     before=before,
                     after=after,
                     largest=largest,
@@ -174,7 +179,8 @@ class _Drawing:
         if self.upto(0, 1):
             self.add(Mul(inputs=(level[0], level[1]), act=self.act()))
         else:
-            self.add(Add(inputs=tuple(level), minus=self.upto(0, 7), act=self.act()))
+            minus = self.upto(0, 7) % (1 << len(level))
+            self.add(Add(inputs=tuple(level), minus=minus, act=self.act()))
 
     def gathered(self) -> int:
         """One value for all of time, from what moves."""

@@ -171,10 +171,14 @@ def _(op: Conv, given: Sequence[Tensor], around: Around) -> Tensor:
 def _(op: Pool, given: Sequence[Tensor], around: Around) -> Tensor:
     x = _window(op, around.reads[0], given[0], float("-inf") if op.largest else 0.0)
     kernel, strides = (op.kernel_mel, op.kernel_time), (op.stride_mel, op.stride_time)
+    dilations = (op.dilation_mel, op.dilation_time)
     if op.largest:
-        dilations = (op.dilation_mel, op.dilation_time)
         return functional.max_pool2d(x, kernel, strides, 0, dilations)
-    return _finish(op, functional.avg_pool2d(x, kernel, strides))
+    if dilations == (1, 1):
+        return _finish(op, functional.avg_pool2d(x, kernel, strides))
+    channels = x.shape[1]
+    shares = x.new_full((channels, 1, *kernel), 1 / (op.kernel_mel * op.kernel_time))
+    return _finish(op, functional.conv2d(x, shares, None, strides, 0, dilations, channels))
 
 
 @compute.register
@@ -251,7 +255,8 @@ def _(op: Add, given: Sequence[Tensor], around: Around) -> Tensor:
 @compute.register
 def _(op: Mul, given: Sequence[Tensor], around: Around) -> Tensor:
     left, right = (_spread(size, x, around.gives) for size, x in zip(around.reads, given, strict=True))
-    return _finish(op, left * right)
+    product = left * right
+    return _finish(op, product.expand(-1, around.gives.channels, around.gives.rows, -1))
 
 
 @compute.register

@@ -157,12 +157,8 @@ def _(op: Pool, model: IntegerModel, at: int, given: Sequence[Int], *, padded: b
         return largest
     zero = model.formats[op.inputs[0]].zero
     total = (seen - zero).sum((-2, -1))
-    return finish(
-        op,
-        model,
-        at,
-        requantize(total, *_ints(scaling(model, at)), target(op, model.formats[at]).bits),
-    )
+    scaled = requantize(total, *_ints(scaling(model, at)), target(op, model.formats[at]).bits)
+    return finish(op, model, at, scaled)
 
 
 def recur(op: Gru, model: IntegerModel, at: int, x: Int, hidden: Int) -> tuple[Int, Int]:
@@ -212,12 +208,9 @@ def _(op: Mul, model: IntegerModel, at: int, given: Sequence[Int], *, padded: bo
     left, right = (
         _spread(model, one, x, shape.channels, shape.rows) for one, x in zip(op.inputs, given, strict=True)
     )
-    return finish(
-        op,
-        model,
-        at,
-        requantize(left * right, *_ints(scaling(model, at)), target(op, model.formats[at]).bits),
-    )
+    product = np.broadcast_to(left * right, (len(left), shape.channels, shape.rows, left.shape[-1]))
+    scaled = requantize(product, *_ints(scaling(model, at)), target(op, model.formats[at]).bits)
+    return finish(op, model, at, scaled)
 
 
 @compute.register

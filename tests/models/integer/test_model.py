@@ -18,7 +18,8 @@ from models.integer.ops import Act, Add, Concat, Conv, Gives, Input, Last, MeanT
 from models.integer.real import run
 from models.integer.run import clip, compute
 from tests.by_the_document import Document, clip_by_the_document, stream_by_the_document
-from tests.programs import ATTENTION, PROGRAMS, filled, random_program
+from tests.programs import ATTENTION, PROGRAMS, filled
+from tests.random_programs import random_program
 
 FROZEN = Path(__file__).parents[2] / "frozen"
 STUDENT = FROZEN / "sq_ad_kd.kws"
