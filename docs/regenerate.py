@@ -26,6 +26,7 @@ RESULTS = ROOT / "results"
 SHOWN_KEYWORD = "no"
 WORDS, ABLATION = RESULTS / "words.csv", RESULTS / "words_ablation.csv"
 README = ROOT / "README.md"
+FAMILIES = ROOT / "docs" / "families.md"
 FINDINGS, ARABIC_FINDINGS = ROOT / "docs" / "findings.md", ROOT / "docs" / "findings-arabic.md"
 KINDS = ("quantization", "pareto_size")
 END = "<!-- end of table -->"
@@ -107,10 +108,45 @@ def shown_table(pairs: pd.DataFrame) -> str:
     return pairs_table(pairs[pairs["verdict"] != NOTHING_SHOWN])
 
 
+def families_table(table: pd.DataFrame) -> str:
+    """Every family's base, its student and their forms in integers: cost and quality."""
+    lines = [
+        "| family | chain | parameters | MACs a second | bytes | au_fa_fr | 1 - AUC, test | 95 % interval "
+        "| epochs |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row.model} | {row.label} | {row.params:,.0f} | {row.macs_per_s:,.0f} | {row.artifact_bytes:,.0f} "
+        f"| {row.au_fa_fr:.1e} | {row.one_minus_auc:.5f} "
+        f"| {row.one_minus_auc_low:.5f} to {row.one_minus_auc_high:.5f} | {row.epochs:.0f} |"
+        for row in table.itertuples()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def devices_table(table: pd.DataFrame) -> str:
+    """What the integer forms take on a Cortex-M4."""
+    lines = [
+        "| family | chain | `.kws` | flash | state | stack | of it values | at least | step | instructions a second |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row.model} | {row.label} | {row.kws_bytes:,} | {row.flash_bytes:,} | {row.state_bytes:,} "
+        f"| {row.stack_bytes:,} | {row.arena_bytes:,} | {row.least_arena_bytes:,} | {row.step_ms} ms "
+        f"| {row.instructions_per_s:,.0f} |"
+        for row in table.itertuples()
+    ]
+    return "\n".join(lines) + "\n"
+
+
 # For each page the tables in it: what each is made from, and how.
 Reader = Callable[[Path], pd.DataFrame]
 MADE: dict[Path, list[tuple[str, Reader, Callable[[pd.DataFrame], str]]]] = {
     README: [("words.csv", load_results, overview_table)],
+    FAMILIES: [
+        ("families.csv", load_results, families_table),
+        ("families_mcu.csv", pd.read_csv, devices_table),
+    ],
     FINDINGS: [
         ("words.csv", load_results, means_table),
         *((f"words_tests_{word}.csv", pd.read_csv, shown_table) for word in ("no", "bed")),
