@@ -116,8 +116,8 @@ def families_table(table: pd.DataFrame) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {row.model} | {row.label} | {row.params:,.0f} | {row.macs_per_s:,.0f} | {row.artifact_bytes:,.0f} "
-        f"| {row.au_fa_fr:.1e} | {row.one_minus_auc:.5f} "
+        f"| {row.model} | {row.label} | {row.params:,.0f} | {row.macs_per_s:,.0f} "
+        f"| {row.artifact_bytes:,.0f} | {row.au_fa_fr:.1e} | {row.one_minus_auc:.5f} "
         f"| {row.one_minus_auc_low:.5f} to {row.one_minus_auc_high:.5f} | {row.epochs:.0f} |"
         for row in table.itertuples()
     ]
@@ -127,7 +127,8 @@ def families_table(table: pd.DataFrame) -> str:
 def devices_table(table: pd.DataFrame) -> str:
     """What the integer forms take on a Cortex-M4."""
     lines = [
-        "| family | chain | `.kws` | flash | state | stack | of it values | at least | step | instructions a second |",
+        "| family | chain | `.kws` | flash | state | stack | of it values | at least | step "
+        "| instructions a second |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
