@@ -1,7 +1,7 @@
 """What every integer run of a folder takes on a Cortex-M4: ``python -m benchmarks.families OUT TABLE.csv``.
 
-Nothing is timed: bytes and instructions are exact. Clips are noise that is always the same; recordings give the same
-counts but for a few numbers that are limited or not.
+Nothing is timed: bytes and instructions are exact. Clips are noise that is always the same; recordings give
+the same counts but for a few numbers that are limited or not.
 """
 
 from __future__ import annotations

@@ -36,5 +36,4 @@ class Matchbox(nn.Module):
         x = self.first(log_mel).relu()
         for block, shortcut in zip(self.blocks, self.shortcuts, strict=True):
             x = (block(x) + shortcut(x)).relu()
-        logits: Tensor = self.classifier(self.last(x).relu().mean(-1))
-        return logits
+        return self.classifier(self.last(x).relu().mean(-1))

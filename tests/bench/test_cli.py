@@ -100,7 +100,7 @@ def test_data_info_counts_clips(tone_folder: Path) -> None:
         (["--chain", "kd", "--chain", "  "], "--chain '  ' is empty; write base for the base alone"),
         (["--chain", "+"], "write dq+kd, or base for the base alone"),
         (["--chain", "kd+"], "write dq+kd, or base for the base alone"),
-        (["--chain", ","], "no compressor ','; there is: ad, dq, kd, lr, qat, sp, sq, and base"),
+        (["--chain", ","], "no compressor ','; there is: ad, dq, fd, kd, lr, qat, sp, sq, and base"),
         (["--chain", "kd:temperature=1e300"], "kd: temperature=1e300 must be from 0.001 to 1000"),
         (["--chain", "kd:temperature=1e+3"], "write numbers without a plus, such as 1e3"),
         (["--chain", "kd:hidden=１２"], "kd: hidden=１２ must be a whole number such as 12"),

@@ -94,8 +94,7 @@ def test_all_pairs_are_valid_in_one_order() -> None:
     kinds = compressors().values()
     count, converters = len(kinds), sum(kind.phase is Phase.CONVERT for kind in kinds)
     pairs = count * (count - 1) // 2 - converters * (converters - 1) // 2
-    refused = 2  # sq and qat know no factors of lr
-    assert len(valid_chains()) == count + pairs - refused
+    assert len(valid_chains()) == count + pairs
 
 
 @pytest.mark.parametrize("chain", valid_chains())

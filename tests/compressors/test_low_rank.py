@@ -59,10 +59,11 @@ def test_refusals_say_what_would_work(text: str, says: str) -> None:
         parse(text, BASE)
 
 
-def test_quantizers_of_whole_matrices_are_refused() -> None:
-    part = parse("lr", BASE).parts[0]
-    with pytest.raises(ChainError, match="qat quantizes whole matrices"):
-        part.in_chain(frozenset({"lr", "qat"}), BASE)
+@pytest.mark.parametrize("token", ["dq", "sq", "qat", "sp"])
+def test_what_knows_no_sparse_factors_is_refused(token: str) -> None:
+    assert parse(f"{token}+lr" if token != "sp" else "lr+sp", BASE).parts
+    with pytest.raises(ChainError, match=f"{token} knows no sparse factors; use it with lr, or lr:sparsity"):
+        parse(f"{token}+lr:sparsity=0.5" if token != "sp" else "lr:sparsity=0.5+sp", BASE)
 
 
 def test_a_cut_below_the_rank_is_refused() -> None:

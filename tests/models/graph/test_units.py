@@ -52,9 +52,9 @@ GROUPS = {
         ("last.0", "channels[5]", 32),
     ],
     MatchboxSpec(): [
-        ("first.1", "widths[0]", 64),
-        *((f"blocks.{at}.1", f"widths[{at + 1}]", 32) for at in range(3)),
-        ("last.1", "widths[4]", 64),
+        ("module.first.1", "widths[0]", 64),
+        *((f"module.blocks.{at}.1", f"widths[{at + 1}]", 32) for at in range(3)),
+        ("module.last.1", "widths[4]", 64),
     ],
     PreluSpec(): [("conv", "channels", 16)],
 }
