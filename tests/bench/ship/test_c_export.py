@@ -160,6 +160,10 @@ def test_matrices_of_different_widths_and_numbers_of_all_lengths(tmp_path: Path)
         tensors.append(
             tuple(tensor._replace(bits=next(widths), weight=tensor.weight // 64) for tensor in own)
         )
+    # Biases of 40,000 units, which is more than 16 bits hold.
+    scale, (last,) = np.full(2, 2.0**-6, np.float16), tensors[-1]
+    bias = np.array([40000, -40000]) * 2.0 ** -(6 + 15)
+    tensors[-1] = (last._replace(scale=scale, bias=bias.astype(np.float16)),)
     model = replace(model, tensors=tuple(tensors))
     lines = texts(model)["program"].splitlines()
     kinds = [
