@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench.ship.c_constants import Constants, fill_of, is_kept, one_piece, reads, strides, unchanged, width
+from bench.ship.c_constants import (
+    PARTS,
+    Constants,
+    fill_of,
+    is_kept,
+    one_piece,
+    reads,
+    strides,
+    unchanged,
+    width,
+)
 from bench.ship.c_numbers import ACT_BITS, GIVES, READS, ROUNDS, STORED, Kind, stored
 from models.errors import ModelError
 from models.integer.model import IntegerModel, curving, joining, scaling, six, target
@@ -29,13 +39,8 @@ from models.integer.ops import (
 )
 
 LIMIT = 2**31 - 1
-PARTS = {
-    Act.RELU: "relu",
-    Act.RELU6: "relu6",
-    Act.TANH: "act_tanh",
-    Act.SIGMOID: "act_sigmoid",
-    Act.SILU: "silu",
-}
+# Numbers in a value; strides through it are then of 16 bits.
+LARGEST = 2**15 - 1
 
 
 class Writer:
@@ -51,7 +56,9 @@ class Writer:
         return self.made
 
     def _one(self, at: int, op: Op) -> None:
-        given = self.model.given(at)
+        given, size = self.model.given(at), self.model.shapes[at].size
+        if size > LARGEST:
+            raise ModelError(f"operation {at} gives {size} numbers; the C code counts up to {LARGEST}")
         if not isinstance(op, (Pick, Last)) and any(form.bits > 16 for form in given):
             raise ModelError(f"operation {at} computes with logits; the C code has none that do")
         if isinstance(op, Rounding) and op.gives is Gives.LOGITS and op.act in (Act.TANH, Act.SIGMOID):

@@ -277,6 +277,14 @@ def test_what_no_stream_has_is_refused() -> None:
     )
     with pytest.raises(ModelError, match="different rates"):
         texts(filled(rates))
+    large = logits_of(Conv(inputs=(0,), channels=1000), MeanTime(inputs=(1,)))
+    with pytest.raises(ModelError, match="operation 1 gives 40000 numbers"):
+        texts(filled(large))
+    wide = logits_of(
+        Conv(inputs=(0,), channels=800, kernel_time=3), Conv(inputs=(1,), channels=2, kernel_time=3)
+    )
+    with pytest.raises(ModelError, match="by_group is 96000; the C code counts up to 65535"):
+        texts(filled((*wide[:-1], MeanTime(inputs=(2,)), replace(LOGITS, inputs=(3,)))))
     with pytest.raises(ModelError, match="no logits"):
         texts(filled((Input(mels=40), MeanTime(inputs=(0,)))))
 
