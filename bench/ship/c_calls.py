@@ -105,7 +105,6 @@ class Body:
     def _waiting(self, at: int) -> None:
         """Values of which some come before others: each waits for its turn."""
         op, depths = self.plan.model.program[at], self.plan.coming[at].depths
-        whole = "whole || " if self.still else ""
         there, frames, after = [], [], []
         for i, (one, depth) in enumerate(zip(op.inputs, depths, strict=True)):
             key, pointer = self.key(one), self.pointer(one)
@@ -116,16 +115,14 @@ class Body:
                 continue
             line, queue, size = f"model->line_{at}_{i}", f"model->queue_{at}_{i}", self.plan.bytes_of(one)
             there.append(f"({came} || {line}.held)")
-            turn = f"oldest(&{line}, (const int8_t *){queue}, {size}, {pointer})"
-            frames.append(f"(whole ? {pointer} : {turn})" if self.still else turn)
+            frames.append(f"oldest(&{line}, (const int8_t *){queue}, {size}, {pointer})")
             after.append(
                 f"wait_for(&{line}, (int8_t *){queue}, {depth}, {size}, {came} ? {pointer} : 0, came_{at});"
             )
         self.made.parts.add("line")
         self.calls.append(Call(None, f"came_{at} = {' && '.join(there)};"))
         self._run(at, at, frames)
-        text = " ".join(after)
-        self.calls.append(Call(None, f"if (!whole) {{ {text} }}" if whole else text))
+        self.calls += [Call(None, text) for text in after]
 
     def _run(self, at: int, key: int | None, x: Sequence[str]) -> None:
         """An operation on what is there."""

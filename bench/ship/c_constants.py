@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from bench.ship.c_numbers import Kind
 from models.integer.model import Format, IntegerModel
-from models.integer.ops import Pool, Window
+from models.integer.ops import Act, Pool, Window
+
+# The part of ``kws_layers.c`` that an activation needs.
+PARTS = {
+    Act.RELU: "relu",
+    Act.RELU6: "relu6",
+    Act.TANH: "act_tanh",
+    Act.SIGMOID: "act_sigmoid",
+    Act.SILU: "silu",
+}
 
 
 @dataclass

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench.ship.c_constants import Constants, fill_of, is_kept, one_piece, reads, strides, unchanged, width
+from bench.ship.c_constants import (
+    PARTS,
+    Constants,
+    fill_of,
+    is_kept,
+    one_piece,
+    reads,
+    strides,
+    unchanged,
+    width,
+)
 from bench.ship.c_numbers import ACT_BITS, GIVES, READS, ROUNDS, STORED, Kind, stored
 from models.errors import ModelError
 from models.integer.model import IntegerModel, curving, joining, scaling, six, target
@@ -29,13 +39,8 @@ from models.integer.ops import (
 )
 
 LIMIT = 2**31 - 1
-PARTS = {
-    Act.RELU: "relu",
-    Act.RELU6: "relu6",
-    Act.TANH: "act_tanh",
-    Act.SIGMOID: "act_sigmoid",
-    Act.SILU: "silu",
-}
+# Numbers in a value; strides through it are then of 16 bits.
+LARGEST = 2**15 - 1
 
 
 class Writer:
@@ -51,7 +56,9 @@ class Writer:
         return self.made
 
     def _one(self, at: int, op: Op) -> None:
-        given = self.model.given(at)
+        given, size = self.model.given(at), self.model.shapes[at].size
+        if size > LARGEST:
+            raise ModelError(f"operation {at} gives {size} numbers; the C code counts up to {LARGEST}")
         if not isinstance(op, (Pick, Last)) and any(form.bits > 16 for form in given):
             raise ModelError(f"operation {at} computes with logits; the C code has none that do")
         if isinstance(op, Rounding) and op.gives is Gives.LOGITS and op.act in (Act.TANH, Act.SIGMOID):
@@ -216,23 +223,24 @@ class Writer:
         widths = {"inputs": self.model.shapes[op.inputs[0]].size, "hidden": op.hidden, "rank": op.rank}
         self._structure("gru_op", f"op_{at}", **widths, **{key: int(kind) for key, kind in values.items()})
 
-    def _sides(self, at: int, name: str, sides: Sequence[tuple[int, int, int, Kind]]) -> str:
+    def _sides(self, name: str, factors: Sequence[tuple[int, int]], shape: Sequence[int]) -> str:
+        """Values, with a factor or a zero point of each, as they are read beside each other."""
+        model, words = self.model, []
         self.made.parts.add("side")
-        for *_, kind in sides:
-            self.made.ask(kind, READS)
-        body = ", ".join(f"{{{factor}, {c}, {r}, {int(kind)}}}" for factor, c, r, kind in sides)
-        self.made.structures.append(f"static const side {name}[{len(sides)}] = {{{body}}};")
+        for one, factor in factors:
+            by_channel, by_row = repeated(model.shapes[one].size, shape[0], shape[1])
+            kind = self.made.ask(int(reads(model, model.formats[one])), READS)
+            words.append(f"{{{factor}, {by_channel}, {by_row}, {kind}}}")
+        self.made.structures.append(f"static const side {name}[{len(words)}] = {{{', '.join(words)}}};")
         return name
 
     def _joined(
-        self, at: int, op: Add | Concat, name: str, which: Sequence[int], shape: tuple[int, ...]
+        self, at: int, op: Add | Concat, name: str, which: Sequence[int], shape: Sequence[int]
     ) -> None:
         model, (factors, shift) = self.model, joining(self.model, at)
-        sides, offset, most = [], 1 << (shift - 1), 0
+        offset, most = 1 << (shift - 1), 0
         for i in which:
-            one = op.inputs[i]
-            form, steps = model.formats[one], repeated(model.shapes[one].size, shape[0], shape[1])
-            sides.append((factors[i], *steps, reads(model, form)))
+            form = model.formats[op.inputs[i]]
             offset -= form.zero * factors[i]
             most += abs(factors[i]) << (form.bits - 1)
         self.made.wide_sums |= most + abs(offset) > LIMIT or shift > 31
@@ -240,8 +248,8 @@ class Writer:
             "join_op",
             f"{name}_{at}",
             offset=offset,
-            sides=self._sides(at, f"sides_{at}_{which[0]}", sides),
-            count=len(sides),
+            sides=self._sides(f"sides_{at}_{which[0]}", [(op.inputs[i], factors[i]) for i in which], shape),
+            count=len(which),
             channels=shape[0],
             rows=shape[1],
             shift=shift,
@@ -250,20 +258,13 @@ class Writer:
 
     def _mul(self, at: int, op: Mul) -> None:
         model, shape = self.model, self.model.shapes[at]
-        sides = [
-            (
-                model.formats[one].zero,
-                *repeated(model.shapes[one].size, shape.channels, shape.rows),
-                reads(model, model.formats[one]),
-            )
-            for one in op.inputs
-        ]
+        zeros = [(one, model.formats[one].zero) for one in op.inputs]
         multiplier, shift = scaling(model, at)
         self._structure(
             "mul_op",
             f"op_{at}",
             multiplier=multiplier,
-            sides=self._sides(at, f"sides_{at}", sides),
+            sides=self._sides(f"sides_{at}", zeros, shape),
             channels=shape.channels,
             rows=shape.rows,
             shift=shift - 1,

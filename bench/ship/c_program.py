@@ -74,16 +74,13 @@ def _decide(plan: Plan, body: Body) -> list[str]:
     head = f"static {kind} decide(kws_model *model, kws_scratch *scratch{came}, int32_t *logits) {{"
     lines = []
     if not plan.together:
-        lines = ["    const int whole = came < 0;"] * any(
-            any(plan.coming[at].depths) for at in plan.still if at not in plan.gathers
-        )
-        lines += [f"    const int came_{at} = came >> {i} & 1;" for i, at in enumerate(plan.gathers)]
+        lines = [f"    const int came_{at} = came >> {i} & 1;" for i, at in enumerate(plan.gathers)]
         lines += [f"    int came_{at} = 0;" for at in body.flags() if at not in plan.gathers]
     last = body.key(len(plan.model.program) - 1)
     given = [] if plan.together else [f"    return came_{last};"]
     unused = ["    (void)model;", "    (void)scratch;"]
-    note = "/* What is made of all frames." + (
-        " `came` is negative at the end of a clip. */" if came else " */"
+    note = "/* What is made of all frames" + (
+        ", or of those gathers that `came` names. */" if came else ". */"
     )
     return [note, head, *lines, *_reader(body), *unused, *body.lines(), *given, "}", ""]
 

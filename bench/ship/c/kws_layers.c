@@ -182,8 +182,9 @@ static SEPARATE int32_t row(reader *at, int kind, const void *vector, int length
                 if (length > 1) sum += HIGH(*weight) * x[1];
             }
         } else {
-            for (; length >= 4; length -= 4, weight += 4, x += 4) {
+            for (; length >= 8; length -= 8, weight += 8, x += 8) {
                 sum += weight[0] * x[0] + weight[1] * x[1] + weight[2] * x[2] + weight[3] * x[3];
+                sum += weight[4] * x[4] + weight[5] * x[5] + weight[6] * x[6] + weight[7] * x[7];
             }
             for (; length > 0; --length) sum += *weight++ * *x++;
         }
