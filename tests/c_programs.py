@@ -17,7 +17,6 @@ from models.integer.ops import (
     Input,
     Last,
     MeanTime,
-    Pick,
     Pool,
     Program,
 )
@@ -41,14 +40,6 @@ APART = logits_of(
     Attend(inputs=(5, 2)),
     Concat(inputs=(3, 4, 6), act=Act.SILU),
 )
-# Every frame has logits, and the last ones count; the input's last frame is not asked.
-EACH: Program = (
-    Input(mels=40),
-    Conv(inputs=(0,), rows=1, channels=3, kernel_time=2, stride_time=5),
-    Conv(inputs=(1,), channels=3, gives=Gives.LOGITS),
-    Pick(inputs=(2,), order=(2, 0)),
-    Last(inputs=(3,)),
-)
 # The input itself is gathered; rows of padding around what no longer moves; numbers of 16 bits in windows.
 WHOLE = logits_of(
     Last(inputs=(0,)),
@@ -63,7 +54,7 @@ ENERGIES = logits_of(
     Conv(inputs=(2,), channels=1, gives=Gives.ENERGY),
     Attend(inputs=(4, 3)),
 )
-OTHERS = {"apart": APART, "each": EACH, "whole": WHOLE, "energies": ENERGIES}
+OTHERS = {"apart": APART, "whole": WHOLE, "energies": ENERGIES}
 
 
 def speech(count: int, frames: int = 101, seed: int = 1) -> np.ndarray:
