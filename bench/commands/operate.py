@@ -32,9 +32,8 @@ from bench.plugins import plugin_option
 @click.option(
     "--max-buffer-len",
     type=Whole(1),
-    default=12,
-    show_default=True,
-    help="Model frames that attention looks back on; of 80 ms in crnn, so that 12 are a second.",
+    help="Model frames that attention or a mean over time looks back on, of 80 ms in crnn.  [default: 0.96 "
+    "seconds of them]",
 )
 @click.option("--data", help="Where the runs' corpus lies now.")
 @click.option(
@@ -46,7 +45,7 @@ def operate(
     runs: tuple[Path, ...],
     rates: tuple[float, ...],
     joinings: int,
-    max_buffer_len: int,
+    max_buffer_len: int | None,
     data: str | None,
     out: Path | None,
 ) -> None:

@@ -19,9 +19,8 @@ from bench.plugins import plugin_option
 @click.option(
     "--max-buffer-len",
     type=Whole(1),
-    default=24,
-    show_default=True,
-    help="Model frames that attention looks back on; of 80 ms in crnn, so that 12 are a second.",
+    help="Model frames that attention or a mean over time looks back on, of 80 ms in crnn.  [default: 1.92 "
+    "seconds of them]",
 )
 @click.option(
     "--threshold",
@@ -45,7 +44,7 @@ def stream(
     run_path: Path,
     audio: str,
     chunk_ms: int,
-    max_buffer_len: int,
+    max_buffer_len: int | None,
     threshold: float | None,
     max_false_alarms: float,
     data: str | None,

@@ -27,7 +27,7 @@ from bench.stream.run import (
     listen,
     summary_line,
 )
-from bench.stream.spotter import StreamingSpotter
+from bench.stream.spotter import StreamingSpotter, frames_back
 from bench.threads import threads
 
 
@@ -53,13 +53,14 @@ def stream_test(
     run, model = open_run(path)
     corpus, keyword = corpus_of(run, data)
     folder = out or run.path / "stream"
-    spotter = StreamingSpotter(model, config.max_buffer_len)
+    frames = frames_back(model, config.max_buffer_len)
+    spotter = StreamingSpotter(model, frames)
     threshold, origin = config.threshold, "given"
     if threshold is None:
         validation = joined_stream(corpus, keyword, "validation")
         threshold, origin = _chosen(spotter, validation, corpus, config)
-        keep_threshold(run, config.max_buffer_len, threshold)
-    say(f"{run.run_id}: buffer {config.max_buffer_len} frames, threshold {threshold:.4g} ({origin})")
+        keep_threshold(run, frames, threshold)
+    say(f"{run.run_id}: buffer {frames} frames, threshold {threshold:.4g} ({origin})")
     test = joined_stream(corpus, keyword, "test")
     heard, found = _hear(spotter, test, corpus, threshold, say)
     result = score(found, test.keywords, heard.duration_s, threshold)

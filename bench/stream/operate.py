@@ -13,20 +13,22 @@ import pandas as pd
 from rich.table import Table
 
 from bench.files import write_text_atomically
-from bench.open_run import run_at
+from bench.open_run import open_run, run_at
 from bench.records import RunRecord
 from bench.report import plain_table
 from bench.stream.operate_plot import Line, audio_behind, draw_curves, draw_delays
 from bench.stream.operation import Sweep, choose, delays_ms, resolves, sweep
 from bench.stream.rates import Floats
 from bench.stream.run import Say
+from bench.stream.spotter import frames_back
 from bench.stream.tracks import tracks_of
 from models.errors import ResultsError
 
 POINTS_FILE, CURVES_FILE = "operating_points.csv", "operating_curves.csv"
 RATES_PER_HOUR = (0.1, 0.5, 1.0)
 # Attention looks back on what the models are trained on: a second.
-BUFFER_LEN = 12
+# Seconds that a stream looks back on: those of the clips that models are trained on.
+LOOK_BACK_S = 0.96
 JOININGS = 3
 IDENTITY = ("run_id", "label", "chain", "model", "data", "corpus_hash", "keyword", "recipe", "seed")
 
@@ -36,12 +38,12 @@ class OperateConfig:
     """How the streams are made, listened to and judged.
 
     Attributes:
-        max_buffer_len: Model frames that attention looks back on.
+        max_buffer_len: Model frames that attention or a mean looks back on; None for .96 seconds of them.
         joinings: How many times the clips of a split are joined.
         rates_per_hour: False alarms that validation may give, one operating point each.
     """
 
-    max_buffer_len: int = BUFFER_LEN
+    max_buffer_len: int | None = None
     joinings: int = JOININGS
     rates_per_hour: tuple[float, ...] = RATES_PER_HOUR
 
@@ -56,6 +58,7 @@ class Operated:
         test: On the test speakers.
         chosen: For each rate, the index of the threshold chosen on validation.
         delays_ms: For each rate, from the end of each word found on test to its detection.
+        max_buffer_len: Model frames that it looked back on.
     """
 
     record: RunRecord
@@ -63,6 +66,7 @@ class Operated:
     test: Sweep
     chosen: tuple[int, ...]
     delays_ms: tuple[Floats, ...]
+    max_buffer_len: int
 
 
 def operate(
@@ -110,11 +114,12 @@ def operate(
 def operate_one(path: Path, data: str | None, config: OperateConfig, say: Say) -> Operated:
     """One run: thresholds chosen on its validation streams and applied to its test streams."""
     _, record = run_at(path)
-    tracks = tracks_of(path, data, config.max_buffer_len, config.joinings, say)
+    frames = frames_back(open_run(path)[1], config.max_buffer_len, LOOK_BACK_S)
+    tracks = tracks_of(path, data, frames, config.joinings, say)
     validation, test = sweep(tracks["validation"]), sweep(tracks["test"])
     chosen = tuple(choose(validation, rate) for rate in config.rates_per_hour)
     delays = tuple(delays_ms(tracks["test"], float(test.thresholds[index])) for index in chosen)
-    return Operated(record, validation, test, chosen, delays)
+    return Operated(record, validation, test, chosen, delays, frames)
 
 
 def line_names(records: Sequence[RunRecord]) -> list[str]:
@@ -136,7 +141,7 @@ def points_table(found: Sequence[Operated], config: OperateConfig) -> pd.DataFra
     return pd.DataFrame(
         [
             {name: getattr(one.record, name) for name in IDENTITY}
-            | {"max_buffer_len": config.max_buffer_len, "joinings": config.joinings}
+            | {"max_buffer_len": one.max_buffer_len, "joinings": config.joinings}
             | {"max_false_alarms_per_hour": rate, "resolved": resolves(one.validation, rate)}
             | {"threshold": float(one.test.thresholds[index])}
             | _at(one.validation, index, "validation_")

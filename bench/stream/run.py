@@ -27,7 +27,7 @@ from bench.stream.detection import (
     detect,
 )
 from bench.stream.plot import Peaks, StreamPicture, draw_stream
-from bench.stream.spotter import MAX_BUFFER_LEN, StreamingSpotter
+from bench.stream.spotter import StreamingSpotter, frames_back
 from bench.threads import threads
 from models.errors import ResultsError
 
@@ -41,13 +41,13 @@ class StreamConfig:
 
     Attributes:
         chunk_ms: Audio a step; makes no difference to the result.
-        max_buffer_len: Model frames that attention looks back on.
+        max_buffer_len: Model frames that attention or a mean looks back on; None for 1.92 seconds of them.
         threshold: Of the probability; None for one chosen on validation.
         max_false_alarms_per_hour: What that choice allows.
     """
 
     chunk_ms: int = 80
-    max_buffer_len: int = MAX_BUFFER_LEN
+    max_buffer_len: int | None = None
     threshold: float | None = None
     max_false_alarms_per_hour: float = MAX_FALSE_ALARMS_PER_HOUR
 
@@ -125,9 +125,10 @@ def stream_file(path: Path, audio: str, config: StreamConfig, out: Path | None, 
         KwsError: The run or the audio cannot be read.
     """
     run, model = open_run(path)
-    spotter = StreamingSpotter(model, config.max_buffer_len)
-    threshold, origin = threshold_of(run, config)
-    say(f"{run.run_id}: buffer {config.max_buffer_len} frames, threshold {threshold:.4g} ({origin})")
+    frames = frames_back(model, config.max_buffer_len)
+    spotter = StreamingSpotter(model, frames)
+    threshold, origin = threshold_of(run, config, frames)
+    say(f"{run.run_id}: buffer {frames} frames, threshold {threshold:.4g} ({origin})")
     blocks = stream_audio(audio, config.chunk_ms * SAMPLE_RATE_HZ // 1000)
     heard = listen(spotter, blocks, Hysteresis(threshold), lambda found: say(detection_line(found)))
     if audio != "-" and not heard.interrupted and not heard.duration_s:
@@ -165,7 +166,7 @@ def draw(picture: StreamPicture, out: Path, name: str, say: Say) -> None:
     say(f"{png} and .svg")
 
 
-def threshold_of(run: RunFolder, config: StreamConfig) -> tuple[float, str]:
+def threshold_of(run: RunFolder, config: StreamConfig, max_buffer_len: int) -> tuple[float, str]:
     """The threshold for audio of unknown content, and where it comes from.
 
     In this order: the one given; the one that ``bench stream RUN test`` chose on a stream of the
@@ -174,7 +175,7 @@ def threshold_of(run: RunFolder, config: StreamConfig) -> tuple[float, str]:
     """
     if config.threshold is not None:
         return config.threshold, "given"
-    kept = kept_thresholds(run).get(str(config.max_buffer_len))
+    kept = kept_thresholds(run).get(str(max_buffer_len))
     if kept is not None:
         return kept, "chosen on a joined stream of the validation speakers"
     better = "`bench stream RUN test` chooses one for streams"

@@ -20,14 +20,18 @@ from bench.features import HOP_SAMPLES, N_FFT, POWER_CEILING, POWER_FLOOR, to_fl
 from bench.score import keyword_probability
 from bench.stream.detection import Frame
 from bench.torchaudio_import import transforms
-from models.base import N_MELS, KwsModel
+from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel
 from models.errors import ModelError
+from models.graph.stream import decision_frames
+from models.graph.trace import graph_of
 
 Block = Int16Array | npt.NDArray[np.float32]
 
 # The first window reaches this far before the audio, the last one as far behind it.
 EDGE_SAMPLES = N_FFT // 2
 MAX_BUFFER_LEN = 24
+# Seconds that a stream looks back on: the study's 24 frames of 80 ms.
+LOOK_BACK_S = 1.92
 
 
 class MelState(NamedTuple):
@@ -114,6 +118,24 @@ class SpotterState(NamedTuple):
     model: Any
 
 
+def _spotting(model: nn.Module) -> KwsModel:
+    if not isinstance(model, KwsModel):
+        raise ModelError(f"a {type(model).__name__} cannot stream: it is no KwsModel")
+    return model
+
+
+def frames_back(model: nn.Module, asked: int | None, seconds: float = LOOK_BACK_S) -> int:
+    """How many model frames a stream looks back on: those asked for, or as many as come in some seconds.
+
+    Raises:
+        ModelError: The model cannot be read, or not be streamed.
+    """
+    if asked is not None:
+        return asked
+    step = decision_frames(graph_of(_spotting(model).running()))
+    return max(1, round(seconds * FRAMES_PER_SECOND) // step)
+
+
 def init_spotter(model: KwsModel, max_buffer_len: int | None = MAX_BUFFER_LEN) -> SpotterState:
     """The state before the first block.
 
@@ -190,11 +212,9 @@ class StreamingSpotter:
         Raises:
             ModelError: The model is in a form that has no ``stream``.
         """
-        if not isinstance(model, KwsModel):
-            raise ModelError(f"a {type(model).__name__} cannot stream: it is no KwsModel")
-        self._model = model.eval()
+        self._model = _spotting(model).eval()
         self._max_buffer_len = max_buffer_len
-        self.state = init_spotter(model, max_buffer_len)
+        self.state = init_spotter(self._model, max_buffer_len)
 
     @property
     def heard_s(self) -> float:

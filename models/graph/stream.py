@@ -70,6 +70,11 @@ def delay_frames(graph: Graph) -> int:
     return flows_of(graph)[graph.logits].delay
 
 
+def decision_frames(graph: Graph) -> int:
+    """Mel frames from one decision to the next."""
+    return flows_of(graph)[graph.logits].step
+
+
 def live_nodes(graph: Graph) -> list[Node]:
     """All that the logits come from, in order."""
     needed = {graph.logits}

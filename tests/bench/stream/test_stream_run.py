@@ -122,7 +122,7 @@ def test_joined_test_stream(trained: Path, tmp_path: Path) -> None:
     kept = json.loads((trained / subject.THRESHOLDS_FILE).read_text())
     assert re.search(rf"threshold {kept['12']:.4g} ", result.output)
     config = StreamConfig(max_buffer_len=12)
-    assert threshold_of(RunFolder(trained), config) == (
+    assert threshold_of(RunFolder(trained), config, 24) == (
         kept["12"],
         "chosen on a joined stream of the validation speakers",
     )
@@ -134,14 +134,14 @@ def test_threshold_by_what_the_run_kept(trained: Path) -> None:
     run, config = RunFolder(trained), StreamConfig()
     with np.load(trained / "scores.npz") as scores:
         others = scores["validation"][scores["validation_labels"] == 0]
-    value, origin = threshold_of(run, config)
+    value, origin = threshold_of(run, config, 24)
     assert value > others.max()
     assert "single validation clips" in origin
     keep_threshold(run, 24, 0.625)
     keep_threshold(run, 12, 0.75)
-    assert threshold_of(run, config)[0] == 0.625
-    assert threshold_of(run, StreamConfig(max_buffer_len=12))[0] == 0.75
-    assert threshold_of(run, StreamConfig(max_buffer_len=6))[0] == value
+    assert threshold_of(run, config, 24)[0] == 0.625
+    assert threshold_of(run, StreamConfig(), 12)[0] == 0.75
+    assert threshold_of(run, StreamConfig(), 6)[0] == value
     assert threshold_of(run, StreamConfig(threshold=0.3)) == (0.3, "given")
 
 
