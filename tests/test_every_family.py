@@ -12,7 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.config import Recipe, RunConfig
+from bench.corpora.base import Corpus
+from bench.pipeline import check, run_chain
+from bench.records import RunRecord, load_record
+from bench.runs import RunFolder
 from bench.ship.c_host import compile_host
+from bench.ship.mcu import Device
+from bench.ship.mcu_build import CPUS, build_image
+from bench.ship.mcu_machine import Image, Machine
 from bench.ship.onnx_export import to_bytes as onnx_bytes
 from bench.ship.onnx_run import OnnxSpotter
 from bench.ship.onnx_weights import of_float, of_integer
@@ -20,19 +28,21 @@ from compressors.quantization.quantized import StaticQuant, integer_of
 from compressors.structured_prune import StructuredPrune, kept_units
 from compressors.surgery import zero_units
 from examples.operation_prelu import PreluSpec
+from models import registry
 from models.base import KwsModel, ModelSpec, count_params
-from models.errors import ModelError
+from models.errors import ChainError, ModelError
 from models.graph.fold import folded, unfolded
 from models.graph.units import width_groups
 from models.integer import file
 from models.integer.kws import IntegerKws
 from models.integer.lower import lowered
 from models.integer.model import IntegerModel
-from models.integer.ops import Gather
+from models.integer.ops import Gather, buffer_frames
 from models.integer.real import run
 from models.integer.run import clip, compute
-from tests.zoo import SPECS, DepthwiseSpec, model_of, name_of
+from tests.zoo import OWN, SPECS, DepthwiseSpec, model_of, name_of
 
+M4 = "cortex-m4"
 FRAMES = 101
 LONG = 151  # the widest family decides first after 33 frames
 # A gate made of all of time, over every frame: no device could say it in a stream, and float alone has it.
@@ -40,6 +50,19 @@ NO_INTEGER_FORM = {DepthwiseSpec: "what moves meets what does not", PreluSpec: "
 INTEGER = [spec for spec in SPECS if type(spec) not in NO_INTEGER_FORM]
 # Of what training does not see of the rounding: the root mean square, to the largest logit.
 UNSEEN = {8: 0.01, 16: 0.0015}
+
+# Sizes of a student where the family has none of its own.
+SIZES = {"matchbox": ":widths=16x8x8x8x16", "prelu": ":channels=4"}
+CHAINS = ("kd", "fd+kd", "ad+kd", "sp", "lr", "dq+kd", "sq+kd", "qat:bits=4+lr+sp+kd")
+# What a family has nothing for is refused before anything is trained.
+REFUSED = {
+    ("ad", "no attention over time"): ("bc-resnet", "ds-cnn", "gru", "matchbox", "prelu", "tc-resnet8"),
+    ("dq", "no GRU or linear layer"): ("bc-resnet",),
+    ("lr", "no layer"): ("prelu",),
+    ("sq", "no integer form"): ("prelu",),
+    ("qat", "no (layer|integer form)"): ("prelu",),
+}
+RECIPE = Recipe(versions=1, batch_size=64)
 
 every = pytest.mark.parametrize("spec", SPECS, ids=name_of)
 integers = pytest.mark.parametrize("spec", INTEGER, ids=name_of)
@@ -60,6 +83,37 @@ def rounding(spec: ModelSpec, bits: str, activations: int) -> KwsModel:
 
 def integer(spec: ModelSpec, bits: str = "8", activations: int = 8) -> IntegerModel:
     return integer_of(rounding(spec, bits, activations))  # type: ignore[arg-type]
+
+
+def config_of(model: str, chain: str) -> RunConfig:
+    sized = [piece + SIZES.get(model, "") if piece == "kd" else piece for piece in chain.split("+")]
+    text = "+".join(sized)
+    return RunConfig(chain=text, model=model, data="tones", keyword="start", recipe=RECIPE, epochs=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", registry.names())
+def test_it_trains_under_every_compressor(
+    model: str, tone_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.pipeline.open_corpus", lambda data, keyword, split, progress: tone_corpus)
+    for chain in CHAINS:
+        why = next((says for (token, says), who in REFUSED.items() if token in chain and model in who), None)
+        if why is not None:
+            with pytest.raises(ChainError, match=why):
+                check(config_of(model, chain))
+            continue
+        row = run_chain(config_of(model, chain), tmp_path)[-1]
+        assert row.status == "ok", chain
+        assert np.isfinite([row.au_fa_fr, row.macs, row.size_kb]).all()
+        assert row.size_kb < load_row(tmp_path, model).size_kb
+        assert isinstance(RunFolder(tmp_path / "runs" / row.run_id).load_model(), KwsModel)
+
+
+def load_row(out: Path, model: str) -> RunRecord:
+    """The row of the base."""
+    (found,) = (row for folder in (out / "runs").glob("base-*") if (row := load_record(folder)))
+    return found
 
 
 @every
@@ -199,3 +253,19 @@ def test_onnx_is_within_1e_5_of_float(spec: ModelSpec, weights: str) -> None:
     assert streamed.shape == steps.shape
     assert streamed.shape[1] > 3
     np.testing.assert_allclose(streamed, steps, atol=1e-5 * scale)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [spec for spec in INTEGER if type(spec) not in OWN][:6], ids=name_of)
+def test_a_cortex_m4_is_the_same_bit_for_bit(spec: ModelSpec, tmp_path: Path) -> None:
+    pytest.importorskip("ziglang")
+    pytest.importorskip("unicorn")
+    model, heard = integer(spec), speech(1, 60, seed=5)
+    device = Device(Machine(Image.load(build_image(model, CPUS[M4], tmp_path)), CPUS[M4]), model)
+    mel = model.quantize_input(heard[0].numpy()).T
+    np.testing.assert_array_equal(device.clip(mel), clip(model, heard.numpy())[0][0])
+    spotter = IntegerKws(model).eval()
+    expected, _ = spotter.stream(heard, spotter.init_state(1, buffer_frames(model.step_frames)))
+    device.init()
+    found = [logits for frame in mel if (logits := device.push(frame)) is not None]
+    np.testing.assert_array_equal(np.reshape(found, (-1, 2)), expected[0].numpy() * 65536)

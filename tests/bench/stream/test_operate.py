@@ -16,11 +16,22 @@ from bench.cli import main
 from bench.config import Recipe, RunConfig
 from bench.pipeline import run_chain
 from bench.records import RunRecord, save_record
-from bench.stream.operate import OperateConfig, Operated, line_names, operate_one, terminal_table
+from bench.stream.operate import (
+    LOOK_BACK_S,
+    OperateConfig,
+    Operated,
+    line_names,
+    operate_one,
+    terminal_table,
+)
 from bench.stream.operate_plot import audio_behind
 from bench.stream.operation import Sweep, delays_ms, sweep
 from bench.stream.run import StreamConfig
+from bench.stream.spotter import frames_back
 from bench.threads import threads
+from models import registry
+from models.integer.ops import buffer_frames
+from models.registry import build
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +189,16 @@ def test_lines_are_told_apart_by_what_differs() -> None:
     assert line_names([record("B", "run-111111"), record("B", "run-222222")]) == ["B (111111)", "B (222222)"]
 
 
-def test_defaults_listen_as_the_models_are_trained() -> None:
-    assert OperateConfig().max_buffer_len == 12 < StreamConfig().max_buffer_len
+@pytest.mark.parametrize(
+    ("family", "second", "two"), [("crnn", 12, 24), ("ds-cnn", 24, 48), ("gru", 96, 192)]
+)
+def test_defaults_look_back_on_as_much_audio_whatever_the_model(family: str, second: int, two: int) -> None:
+    """Decisions of 80, 40 and 10 ms."""
+    assert OperateConfig().max_buffer_len is StreamConfig().max_buffer_len is None
+    model = build(registry.family(family).default)
+    assert frames_back(model, None, LOOK_BACK_S) == second
+    assert frames_back(model, None) == two == buffer_frames(192 // two)
+    assert frames_back(model, 7) == 7
 
 
 def test_a_point_that_no_threshold_reaches_is_marked() -> None:
@@ -192,7 +211,7 @@ def test_a_point_that_no_threshold_reaches_is_marked() -> None:
         for alarms, missed in ((3, np.zeros((2, 2))), (0, np.ones((2, 2))))
     )
     one = Operated(
-        RunRecord(seed=0, **about), validation, test, (1, 0), (np.empty(0), np.array([100.0, 300.0]))
+        RunRecord(seed=0, **about), validation, test, (1, 0), (np.empty(0), np.array([100.0, 300.0])), 12
     )
     config = OperateConfig(rates_per_hour=(2.0, 8.0))
     console = Console(width=80, record=True, file=io.StringIO())

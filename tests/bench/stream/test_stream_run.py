@@ -121,8 +121,7 @@ def test_joined_test_stream(trained: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     kept = json.loads((trained / subject.THRESHOLDS_FILE).read_text())
     assert re.search(rf"threshold {kept['12']:.4g} ", result.output)
-    config = StreamConfig(max_buffer_len=12)
-    assert threshold_of(RunFolder(trained), config, 24) == (
+    assert threshold_of(RunFolder(trained), StreamConfig(), 12) == (
         kept["12"],
         "chosen on a joined stream of the validation speakers",
     )
@@ -142,12 +141,12 @@ def test_threshold_by_what_the_run_kept(trained: Path) -> None:
     assert threshold_of(run, config, 24)[0] == 0.625
     assert threshold_of(run, StreamConfig(), 12)[0] == 0.75
     assert threshold_of(run, StreamConfig(), 6)[0] == value
-    assert threshold_of(run, StreamConfig(threshold=0.3)) == (0.3, "given")
+    assert threshold_of(run, StreamConfig(threshold=0.3), 24) == (0.3, "given")
 
 
 def test_threshold_of_a_run_without_labels(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "scores.npz", validation=np.zeros(3), test=np.zeros(3))
-    value, origin = threshold_of(RunFolder(tmp_path), StreamConfig())
+    value, origin = threshold_of(RunFolder(tmp_path), StreamConfig(), 24)
     assert value == 0.5
     assert "kept no labels" in origin
 
