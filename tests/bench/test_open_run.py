@@ -244,7 +244,7 @@ def opens_scores(run: Path) -> None:
 
 
 def opens_threshold(run: Path) -> None:
-    assert 0 < threshold_of(RunFolder(run), StreamConfig())[0] <= 1
+    assert 0 < threshold_of(RunFolder(run), StreamConfig(), 24)[0] <= 1
 
 
 def opens_tracks(run: Path) -> None:
