@@ -18,7 +18,7 @@ def catalogue() -> dict[str, list[str]]:
     """The lines of each section."""
     return {
         "compressors": [line for token, kind in compressors().items() for line in _compressor(token, kind)],
-        "models": [_model(family(name)) for name in names()],
+        "models": [line for name in names() for line in _model(family(name))],
         "recipes": [
             f"  {name}  {recipe.epochs} epochs, batch {recipe.batch_size}, peak rate {recipe.learning_rate:g}"
             for name, recipe in RECIPES.items()
@@ -39,8 +39,12 @@ def _compressor(token: str, kind: type[Compressor]) -> list[str]:
     return [summary, f"      options: {', '.join(shown) or 'none'}"]
 
 
-def _model(kind: Family) -> str:
-    return f"  {kind.name}  {_fields(kind.default.written_out())} ({origin(kind.model.__module__)})"
+def _model(kind: Family) -> list[str]:
+    base = f"  {kind.name}  {_fields(kind.default.written_out())} ({origin(kind.model.__module__)})"
+    students = {"student": kind.student}
+    if kind.aligned != kind.student:
+        students["with ad or fd"] = kind.aligned
+    return [base, *(f"      {name}: {_fields(spec)}" for name, spec in students.items() if spec)]
 
 
 def _fields(spec: ModelSpec) -> str:

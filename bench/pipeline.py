@@ -25,7 +25,7 @@ from compressors.chain import Chain, parse
 from compressors.taps import listening
 from models.base import KwsModel, example_input, spec_values
 from models.budget import MOST_TRAINING_BYTES, training_bytes
-from models.errors import ChainError
+from models.errors import ChainError, ModelError
 from models.registry import build, family
 
 # Raised whenever the same configuration would train to another result.
@@ -44,7 +44,11 @@ def check(config: RunConfig) -> Chain:
     with torch.random.fork_rng(devices=[]):
         trained = chain.prepare(build(chain.student(default)))
         student = chain.surgery(trained)
-    predict(student, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
+    try:
+        predict(student, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
+    except RuntimeError as error:
+        reason, name = " ".join(str(error).split())[:100], type(student).__name__
+        raise ModelError(f"{name} hears no clip of {CLIP_FRAMES} frames ({reason})") from None
     _refuse_deaf(trained, chain)
     if trained.spec != default:
         _refuse_costly(trained, config)

@@ -46,7 +46,7 @@ class Distillation(Compressor):
 
     def in_chain(self, tokens: frozenset[str], base: ModelSpec) -> Self:
         """Settles the share of the weight and, in the first of the chain's, the student's sizes."""
-        together = [token for token in DISTILLATIONS if token in tokens]
+        together = [token for token in DISTILLATIONS if token in tokens] or [self.token]
         family = family_of(base)
         students = [small for small in (family.student, family.aligned) if small]
         # What no student sets and nobody asked for is left out: a new size renames no runs.

@@ -18,6 +18,7 @@ from models.thin import most_rank, sides
 
 # Compressors that know no sparse factors: some would store their zeros, dq leave them in float, and sp finds
 # no units to cut.
+MOST_RANK = 2**16
 DENSE_ONLY = frozenset({"dq", "sq", "qat", "sp"})
 
 
@@ -133,6 +134,8 @@ def _rank(name: str, value: float, width: int) -> int:
         raise ChainError(
             f"lr: {name} rank {value:g} must be a whole number, or between 0 and 1 a share of the width"
         )
+    if value > MOST_RANK:
+        raise ChainError(f"lr: {name} rank {value:g} is more than any matrix has; at most {MOST_RANK}")
     if value == 0 or value >= 1:
         return round(value)
     return max(1, round(value * width))

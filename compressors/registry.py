@@ -102,6 +102,8 @@ def read(piece: str, base: ModelSpec) -> tuple[Compressor, str]:
         if name not in known or not equals:
             names = ", ".join(f"{option}=" for option in known) or "none"
             raise ChainError(f"{token}: cannot read option {assignment!r}; its options: {names}")
+        if name in given:
+            raise ChainError(f"{token}: {name} is given twice; write it once")
         given[name] = _value(f"{token}: {name}", value, known[name].hint)
     # An option that says the default is none: the same chain has the same text.
     changed = [name for name in known if name in given and given[name] != known[name].default]

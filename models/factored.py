@@ -280,10 +280,3 @@ def _taken(weights: dict[str, Any], path: str) -> dict[str, Tensor]:
     """What stands below a path, taken out."""
     below = [name for name in weights if name.startswith(f"{path}.")]
     return {name.removeprefix(f"{path}."): weights.pop(name) for name in below}
-
-
-def input_factors(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """U (3H, rank) and V (rank, I) of each layer of a GRU that reads through factors, in order."""
-    matrices = [matrix for gru in model.modules() if isinstance(gru, FactoredGru) for matrix in gru.input]
-    pairs = [linears(matrix) for matrix in matrices if isinstance(matrix, Factors)]
-    return [(up.weight.detach(), down.weight.detach()) for down, up in pairs]

@@ -57,7 +57,10 @@ class OfModule(KwsModel):
     def forward(self, log_mel: Tensor) -> ModelOutput:
         """What the module gives."""
         given = self.module(log_mel)
-        return ModelOutput(*given) if isinstance(given, tuple) else ModelOutput(given, None)
+        several = given if isinstance(given, tuple) else (given, None)
+        if len(several) != 2 or isinstance(given, (dict, list)):
+            raise ModelError(f"the forward of {type(self).__name__} must give logits, or logits and energies")
+        return ModelOutput(*several)
 
 
 def _kind_of(model: Any) -> type[KwsModel]:
@@ -104,6 +107,12 @@ def register(
             f"{name}: {shown(default)} must be an instance of a class that derives from ModelSpec"
         )
     check_frozen(type(default), ModelError)
+    try:
+        hash((default, student, aligned))
+    except TypeError:
+        raise ModelError(
+            f"{name}: a specification holds plain values, and tuples in place of lists"
+        ) from None
     for small in (student, aligned):
         if small is not None and type(small) is not type(default):
             raise ModelError(f"{name}: its student {small!r} must be another {type(default).__name__}")

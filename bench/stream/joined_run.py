@@ -27,7 +27,7 @@ from bench.stream.run import (
     listen,
     summary_line,
 )
-from bench.stream.spotter import StreamingSpotter, frames_back
+from bench.stream.spotter import StreamingSpotter, ahead, frames_back
 from bench.threads import threads
 
 
@@ -60,7 +60,7 @@ def stream_test(
         validation = joined_stream(corpus, keyword, "validation")
         threshold, origin = _chosen(spotter, validation, corpus, config)
         keep_threshold(run, frames, threshold)
-    say(f"{run.run_id}: buffer {frames} frames, threshold {threshold:.4g} ({origin})")
+    say(f"{run.run_id}: buffer {frames} frames, threshold {threshold:.4g} ({origin}){ahead(model)}")
     test = joined_stream(corpus, keyword, "test")
     heard, found = _hear(spotter, test, corpus, threshold, say)
     result = score(found, test.keywords, heard.duration_s, threshold)

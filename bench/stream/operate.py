@@ -27,8 +27,8 @@ from models.errors import ResultsError
 POINTS_FILE, CURVES_FILE = "operating_points.csv", "operating_curves.csv"
 RATES_PER_HOUR = (0.1, 0.5, 1.0)
 # Attention looks back on what the models are trained on: a second.
-# Seconds that a stream looks back on: those of the clips that models are trained on.
-LOOK_BACK_S = 0.96
+# Mel frames that a stream looks back on: about as many as the clips that models are trained on have.
+LOOK_BACK = 96
 JOININGS = 3
 IDENTITY = ("run_id", "label", "chain", "model", "data", "corpus_hash", "keyword", "recipe", "seed")
 
@@ -114,7 +114,7 @@ def operate(
 def operate_one(path: Path, data: str | None, config: OperateConfig, say: Say) -> Operated:
     """One run: thresholds chosen on its validation streams and applied to its test streams."""
     _, record = run_at(path)
-    frames = frames_back(open_run(path)[1], config.max_buffer_len, LOOK_BACK_S)
+    frames = frames_back(open_run(path)[1], config.max_buffer_len, LOOK_BACK)
     tracks = tracks_of(path, data, frames, config.joinings, say)
     validation, test = sweep(tracks["validation"]), sweep(tracks["test"])
     chosen = tuple(choose(validation, rate) for rate in config.rates_per_hour)

@@ -27,7 +27,7 @@ from bench.stream.detection import (
     detect,
 )
 from bench.stream.plot import Peaks, StreamPicture, draw_stream
-from bench.stream.spotter import StreamingSpotter, frames_back
+from bench.stream.spotter import StreamingSpotter, ahead, frames_back
 from bench.threads import threads
 from models.errors import ResultsError
 
@@ -128,7 +128,7 @@ def stream_file(path: Path, audio: str, config: StreamConfig, out: Path | None, 
     frames = frames_back(model, config.max_buffer_len)
     spotter = StreamingSpotter(model, frames)
     threshold, origin = threshold_of(run, config, frames)
-    say(f"{run.run_id}: buffer {frames} frames, threshold {threshold:.4g} ({origin})")
+    say(f"{run.run_id}: buffer {frames} frames, threshold {threshold:.4g} ({origin}){ahead(model)}")
     blocks = stream_audio(audio, config.chunk_ms * SAMPLE_RATE_HZ // 1000)
     heard = listen(spotter, blocks, Hysteresis(threshold), lambda found: say(detection_line(found)))
     if audio != "-" and not heard.interrupted and not heard.duration_s:

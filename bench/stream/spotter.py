@@ -22,16 +22,15 @@ from bench.stream.detection import Frame
 from bench.torchaudio_import import transforms
 from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel
 from models.errors import ModelError
-from models.graph.stream import decision_frames
+from models.graph.stream import decision_frames, delay_frames
 from models.graph.trace import graph_of
+from models.integer.ops import LOOK_BACK_FRAMES, buffer_frames
 
 Block = Int16Array | npt.NDArray[np.float32]
 
 # The first window reaches this far before the audio, the last one as far behind it.
 EDGE_SAMPLES = N_FFT // 2
 MAX_BUFFER_LEN = 24
-# Seconds that a stream looks back on: the study's 24 frames of 80 ms.
-LOOK_BACK_S = 1.92
 
 
 class MelState(NamedTuple):
@@ -124,16 +123,25 @@ def _spotting(model: nn.Module) -> KwsModel:
     return model
 
 
-def frames_back(model: nn.Module, asked: int | None, seconds: float = LOOK_BACK_S) -> int:
-    """How many model frames a stream looks back on: those asked for, or as many as come in some seconds.
+def frames_back(model: nn.Module, asked: int | None, look_back: int = LOOK_BACK_FRAMES) -> int:
+    """How many model frames a stream looks back on: those asked for, or those of so many mel frames.
 
     Raises:
         ModelError: The model cannot be read, or not be streamed.
     """
     if asked is not None:
         return asked
-    step = decision_frames(graph_of(_spotting(model).running()))
-    return max(1, round(seconds * FRAMES_PER_SECOND) // step)
+    return buffer_frames(decision_frames(graph_of(_spotting(model).running())), look_back)
+
+
+def ahead(model: nn.Module) -> str:
+    """How far ahead a model hears, for the terminal; empty where it does not."""
+    frames = delay_frames(graph_of(_spotting(model).running()))
+    return (
+        f"; it hears {1000 * frames // FRAMES_PER_SECOND} ms ahead, and decides so much later"
+        if frames
+        else ""
+    )
 
 
 def init_spotter(model: KwsModel, max_buffer_len: int | None = MAX_BUFFER_LEN) -> SpotterState:

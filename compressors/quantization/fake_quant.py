@@ -74,7 +74,11 @@ class Fake(Exact):
         op = self._lowered.program[at]
         if isinstance(op, Rounding) and op.gives is Gives.STEP:
             values = fake_fixed(values, self._formats[at])
-        return functional.dropout(values, self._lowered.dropouts.get(at, 0.0), self.training)
+        dropout = self._lowered.dropouts.get(at)
+        if dropout is None or not self.training:
+            return values
+        left_out = functional.dropout2d if dropout.channels else functional.dropout
+        return left_out(values, dropout.share)
 
     def inner(self, at: int, values: Tensor) -> Tensor:
         """See the base class."""

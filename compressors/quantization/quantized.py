@@ -35,19 +35,19 @@ class Quantization(Compressor):
     """What both kinds share: widths, the calibrated range, and the integer model that ships.
 
     Weights have a scale for each output channel. The input, states and gates have fixed formats
-    (``docs/integer-model.md``); only the range of the convolution's output is calibrated.
+    (``docs/integer-model.md``); the ranges of all other results are calibrated.
 
     Attributes:
         bits: Width of weights, 2 to 8: one number for all, or ``matrix=number`` joined by ``/``, such as
-            ``8/gru.hh=4``; a matrix is named by any of its parts: conv, gru, 0, ih, hh, r, z, n,
-            attention, inner, energy, classifier.
+            ``8/gru.hh=4``; a matrix is named by any parts of its path, such as conv, gru, 0, hh, n,
+            attention.2.
         activations: Bits of what layers read, 8 or 16.
         fallback: For a model with no integer form: keep its activations, and layers without weights that
             can be rounded, in float, instead of refusing it.
     """
 
     phase: ClassVar[Phase] = Phase.CONVERT
-    # The file of version 2.
+    # Raised with version 2 of the file.
     version: ClassVar[int] = 1
 
     bits: str = "8"
@@ -62,6 +62,10 @@ class Quantization(Compressor):
         if isinstance(form, Lowered):
             self._check_sums(form, self.widths(form))
             return
+        if self.fallback and (
+            self.activations != 8 or any(name for name, _ in _assignments(self.token, self.bits))
+        ):
+            raise ChainError(f"{self.token}: of the float fallback only one width of all weights can be set")
         width_of(self.token, self.bits, "")
         with torch.random.fork_rng(devices=[]):
             refuse_layers(self.token, build(student), form, self.fallback)
@@ -231,7 +235,7 @@ def width_of(token: str, bits: str, name: str) -> int:
 def _assignments(token: str, bits: str) -> list[tuple[str, int]]:
     found = []
     for piece in bits.split("/"):
-        read = re.fullmatch(r"(?:([a-z0-9.]+)=)?([0-9])", piece)
+        read = re.fullmatch(r"(?:([A-Za-z0-9_.]+)=)?([0-9])", piece)
         if not read or int(read[2]) not in BITS:
             raise ChainError(
                 f"{token}: bits={piece} must be a width from {BITS[0]} to {BITS[-1]}, for all or for some, "

@@ -136,6 +136,8 @@ class Item(Operation):
                 couplings.pin(unit for units in own.units for unit in units)
             elif key in (None, slice(None)):
                 axes.append(own)
+            elif not isinstance(key, slice):
+                raise ModelError(f"{call.name}: a choice by a list or a tensor is not known; slices are")
             else:
                 axes.append(Axis((Part(own.kinds[0], len(own.positions[key])),), own.units[key]))
         return (tuple(axes),)

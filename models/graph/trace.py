@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 import models.graph.layers
 import models.graph.plain
 from models.base import N_MELS, ModelOutput
-from models.errors import ModelError
+from models.errors import KwsError, ModelError
 from models.graph.axes import CLASS, Couplings, axis
 from models.graph.ops import Call, Input, Node, Operation, Weight, known, operation_of
 
@@ -62,13 +62,24 @@ def graph_of(model: nn.Module, frames: int = EXAMPLE_FRAMES) -> Graph:
         model: It is left as it is.
         frames: Frames T of the example whose sizes the graph holds.
 
-    Args:
-        model: It is left as it is.
-        frames: Frames T of the example whose sizes the graph holds.
-
     Raises:
         ModelError: An operation is not known, or the forward depends on the values that it computes.
     """
+    try:
+        return _graph_of(model, frames)
+    except KwsError:
+        raise
+    except RuntimeError as error:
+        reason, name = " ".join(str(error).split())[:100], type(model).__name__
+        raise ModelError(
+            f"{name} hears no clip of {frames} frames ({reason}); give smaller kernels"
+        ) from error
+    except Exception as error:  # whatever a plugin's forward raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"the forward of {type(model).__name__} cannot be read: {reason}") from error
+
+
+def _graph_of(model: nn.Module, frames: int) -> Graph:
     with _evaluating(model):
         tracer, found = _traced(model, EXAMPLE_BATCH, frames)
         couplings = Couplings()
@@ -92,12 +103,8 @@ def graph_of(model: nn.Module, frames: int = EXAMPLE_FRAMES) -> Graph:
 def _traced(model: nn.Module, clips: int, frames: int) -> tuple[_Tracer, fx.Graph]:
     """What a forward calls on so many clips of so many frames."""
     mels = getattr(getattr(model, "spec", None), "n_mels", N_MELS)
-    try:
-        tracer = _Tracer(torch.zeros(clips, mels, frames, device=device_of(model)))
-        return tracer, tracer.trace(model)
-    except (fx.proxy.TraceError, NameError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"the forward of {type(model).__name__} cannot be read: {reason}") from error
+    tracer = _Tracer(torch.zeros(clips, mels, frames, device=device_of(model)))
+    return tracer, tracer.trace(model)
 
 
 def _refuse_lengths(calls: fx.Graph, longer: fx.Graph) -> None:

@@ -14,7 +14,7 @@ from models.graph.fold import affine
 from models.graph.layers import BatchNorm, Convolution, FactoredGruLayers, Gru, Linear, Pad
 from models.graph.layers import Pool as PoolLayer
 from models.graph.ops import Node
-from models.integer.lowering import Found, Lowering, Matrices, Padded, States, lower, of_path
+from models.integer.lowering import Dropout, Found, Lowering, Matrices, Padded, States, lower, of_path
 from models.integer.ops import Conv, Pool
 from models.integer.ops import Gru as GruOp
 
@@ -186,7 +186,7 @@ def _(operation: Gru, node: Node, to: Lowering) -> Found:
         source = partial(_gru_matrices, node.path, layer)
         value = to.make(GruOp(inputs=(value,), hidden=node.sizes[0][-1]), f"{node.path}.{layer}", source)
         layers.append(value)
-    to.dropouts |= dict.fromkeys(layers[:-1], float(node.target.dropout))
+    to.dropouts |= dict.fromkeys(layers[:-1], Dropout(float(node.target.dropout), False))
     return States(tuple(layers))
 
 
@@ -218,7 +218,7 @@ def _(operation: FactoredGruLayers, node: Node, to: Lowering) -> Found:
         op = GruOp(inputs=(value,), hidden=gru.hidden_size, rank=rank)
         value = to.make(op, name, partial(_factored_matrices, node.path, layer))
         layers.append(value)
-    to.dropouts |= dict.fromkeys(layers[:-1], float(gru.dropout))
+    to.dropouts |= dict.fromkeys(layers[:-1], Dropout(float(gru.dropout), False))
     return States(tuple(layers))
 
 

@@ -20,6 +20,7 @@ from models.graph.plain import Concat, Elementwise, Item, Permute, Product, Redu
 from models.integer.lower_layers import constant_matrix, each_channel, number_matrix
 from models.integer.lowering import (
     Constant,
+    Dropout,
     Found,
     Lowering,
     Shares,
@@ -39,6 +40,7 @@ _OF: dict[Act, tuple[Any, ...]] = {
     Act.SILU: (nn.SiLU, functional.silu),
 }
 ACTS = {target: act for act, targets in _OF.items() for target in targets}
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 NOTHING = {
     nn.Identity,
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, functional.dropout, functional.dropout2d),
@@ -48,6 +50,7 @@ ADDS = {operator.add, torch.add, Tensor.add}
 SUBTRACTS = {operator.sub, torch.sub, Tensor.sub}
 MULTIPLIES = {operator.mul, torch.mul, Tensor.mul}
 DIVIDES = {operator.truediv, torch.div, Tensor.div}
+LOGARITHMS = {functional.log_softmax, Tensor.log_softmax}
 NEGATES = {operator.neg, Tensor.neg}
 MEANS = {torch.mean, Tensor.mean, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d}
 SUMS = {torch.sum, Tensor.sum}
@@ -73,8 +76,8 @@ def _(operation: Elementwise, node: Node, to: Lowering) -> Found:
     kind = _kind(node)
     if kind in NOTHING:
         found = to.found[node.inputs[0]]
-        if isinstance(node.target, nn.modules.dropout._DropoutNd) and isinstance(found, int):
-            to.dropouts[found] = node.target.p
+        if isinstance(node.target, DROPOUTS) and isinstance(found, int) and to.readers(node.inputs[0]) == 1:
+            to.dropouts[found] = Dropout(node.target.p, not isinstance(node.target, nn.Dropout))
         return found
     if kind in ACTS:
         return to.activated(to.value(node.inputs[0]), ACTS[kind], node.name)
@@ -147,7 +150,10 @@ def _with_constant(node: Node, to: Lowering, constant: Constant) -> int:
     added = kind in ADDS
     if not added and kind not in MULTIPLIES:
         raise _refused(node)
-    value = to.value(next(one for one in node.inputs if to.found[one] is not constant))
+    others = [one for one in node.inputs if to.found[one] is not constant]
+    if len(others) != 1:
+        raise _refused(node, "arithmetic on parameters alone")
+    value = to.value(others[0])
     sizes = tuple(to.frame(node))
     own = [1] * (len(node.axes) - len(constant.node.axes)) + [axis.size for axis in constant.node.axes]
     is_open = [bool({BATCH, TIME} & set(axis.kinds)) for axis in node.axes]
@@ -169,7 +175,7 @@ def _with_number(node: Node, to: Lowering) -> int:
     first = bool(node.args) and not isinstance(node.args[0], Node)
     if kind in NEGATES:
         factor, summand = -1.0, 0.0
-    elif len(numbers) != 1 or (kind in DIVIDES and first):
+    elif len(numbers) != 1 or (kind in DIVIDES and (first or not numbers[0])):
         raise _refused(node)
     elif kind in MULTIPLIES or kind in DIVIDES:
         factor, summand = (numbers[0] if kind in MULTIPLIES else 1 / numbers[0]), 0.0
@@ -276,7 +282,7 @@ def _(operation: Reduce, node: Node, to: Lowering) -> Found:
 @lower.register
 def _(operation: Softmax, node: Node, to: Lowering) -> Found:
     value = to.value(node.inputs[0])
-    if operation.reach(node) is not None or to.shapes()[value].size != 1 or "log" in node.name:
+    if operation.reach(node) is not None or to.shapes()[value].size != 1 or _kind(node) in LOGARITHMS:
         raise _refused(node, "a softmax that is not over time, of one energy a frame,")
     return Shares(to.as_format(value, Gives.ENERGY, node.name))
 

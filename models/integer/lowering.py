@@ -27,6 +27,18 @@ Matrices = tuple[tuple[Tensor, Tensor | None], ...]
 Source = Callable[[nn.Module], Matrices]
 
 
+class Dropout(NamedTuple):
+    """What training leaves out of a result.
+
+    Attributes:
+        share: Of its numbers, or of its channels.
+        channels: Whether whole channels are left out.
+    """
+
+    share: float
+    channels: bool
+
+
 class Padded(NamedTuple):
     """A value with zeros around it, for a window to take."""
 
@@ -78,7 +90,7 @@ class Lowered:
     program: Program
     names: tuple[str, ...]
     sources: tuple[Source | None, ...]
-    dropouts: Mapping[int, float]
+    dropouts: Mapping[int, Dropout]
 
     def matrices(self, model: nn.Module) -> tuple[Matrices, ...]:
         """The matrices of every operation, from a model of the same layers; gradients flow to its weights."""
@@ -104,7 +116,7 @@ class Lowering:
         self.names: list[str] = []
         self.sources: list[Source | None] = []
         self.found: dict[Node, Found] = {}
-        self.dropouts: dict[int, float] = {}
+        self.dropouts: dict[int, Dropout] = {}
         self._graph = graph
         self._needed = set(live_nodes(graph))
         self._shared: set[int] = set()
@@ -140,8 +152,10 @@ class Lowering:
         """
         found = self.found[node]
         if isinstance(found, Padded):
-            (above, below), (before, after) = found.rows, found.frames
-            around = Pool(inputs=(found.value,), above=above, below=below, before=before, after=after)
+            (above, below), frames = found.rows, found.frames
+            if any(frames):
+                raise ModelError(f"{node.name}: frames of zeros must stand right before a window over time")
+            around = Pool(inputs=(found.value,), above=above, below=below)
             found = self.make(around, node.name)
         if not isinstance(found, int):
             raise ModelError(f"{node.path or node.name}: what is made of it here has no integer form")
@@ -162,6 +176,9 @@ class Lowering:
         """A value with an activation: part of the operation that makes it, or one of its own."""
         if self._is_open(value):
             self.ops[value] = replace(self._rounding(value), act=act)
+            if act is not Act.RELU:
+                # What is left out before a curve is not what is left out behind it.
+                self.dropouts.pop(value, None)
             return value
         return self._joined(value, name, act=act)
 
@@ -195,7 +212,7 @@ class Lowering:
             ModelError: Something comes behind them.
         """
         if said != len(self.ops) - 1:
-            self.make(Add(inputs=(said,), gives=Gives.LOGITS), "logits")
+            raise ModelError(f"{self.names[said]}: something comes behind the logits")
 
 
 @singledispatch
@@ -209,7 +226,7 @@ def lower(operation: Operation, node: Node, to: Lowering) -> Found:
     where = node.path or node.name
     raise ModelError(
         f"{where}: {type(operation).__name__} has no integer form; these have: {', '.join(names)}; a plugin "
-        "gives it one with models.integer.lower.lower.register"
+        "gives it one with models.integer.lowering.lower.register"
     )
 
 

@@ -132,6 +132,8 @@ class Last(Gather):
 
 # In the order of their numbers in the file.
 KINDS: tuple[type[Op], ...] = (Input, Conv, Gru, Attend, MeanTime, Last, Pool, Add, Mul, Concat, Pick)
+# Mel frames that a stream looks back on: 1.92 seconds, the 24 frames of 80 ms of the reference study.
+LOOK_BACK_FRAMES = 192
 Program = tuple[Op, ...]
 
 
@@ -248,11 +250,15 @@ def least_frames(program: Program) -> int:
     return need[0]
 
 
-def buffer_frames(step_frames: int) -> int:
+def buffer_frames(step_frames: int, look_back: int = LOOK_BACK_FRAMES) -> int:
     """Frames that a stream looks back on unless it is told otherwise: as many as 1.92 seconds have.
+
+    Args:
+        step_frames: Mel frames from one to the next.
+        look_back: Mel frames in all.
 
     Example:
         >>> buffer_frames(8), buffer_frames(2), buffer_frames(400)
         (24, 96, 1)
     """
-    return max(1, 192 // step_frames)
+    return max(1, look_back // step_frames)

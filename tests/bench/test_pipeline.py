@@ -292,6 +292,12 @@ def test_wrong_chains_and_models_are_refused_before_any_data(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_student_that_hears_no_clip_is_one_line() -> None:
+    for chain in ("kd:pool=4x200", "sq+kd:pool=4x200", "sp+kd:pool=4x200", "fd+kd:pool=4x200"):
+        with pytest.raises(KwsError, match=r"DsCnn hears no clip of \d+ frames|too small"):
+            check(replace(CONFIG, model="ds-cnn", chain=chain))
+
+
 def test_features_are_not_heard_while_a_converter_tunes() -> None:
     """The rounded model has no layers to listen to; the other terms go on."""
     assert check(replace(CONFIG, chain="qat+fd")).tuning.text == "qat"

@@ -155,3 +155,8 @@ def test_the_text_of_an_option_keeps_no_spaces_around_it() -> None:
             read("named:name=a ,other=1", CrnnSpec())
     finally:
         del registry._COMPRESSORS["named"]
+
+
+def test_an_option_that_stands_twice_is_refused() -> None:
+    with pytest.raises(ChainError, match="kd: hidden is given twice; write it once"):
+        read("kd:hidden=3,hidden=4", CrnnSpec())

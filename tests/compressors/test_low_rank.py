@@ -59,6 +59,11 @@ def test_refusals_say_what_would_work(text: str, says: str) -> None:
         parse(text, BASE)
 
 
+def test_a_rank_beyond_all_matrices_is_one_short_line() -> None:
+    with pytest.raises(ChainError, match=r"^lr: .* rank 1e\+300 is more than any matrix has; at most 65536$"):
+        parse("lr:rank=1e300", BASE)
+
+
 @pytest.mark.parametrize("token", ["dq", "sq", "qat", "sp"])
 def test_what_knows_no_sparse_factors_is_refused(token: str) -> None:
     assert parse(f"{token}+lr" if token != "sp" else "lr+sp", BASE).parts

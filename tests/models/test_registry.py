@@ -1,5 +1,5 @@
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -129,3 +129,28 @@ def test_a_function_that_makes_no_module_is_named(monkeypatch: pytest.MonkeyPatc
     registry.register("other", OtherSpec())(nothing)  # type: ignore[type-var]
     with pytest.raises(ModelError, match="nothing gave None, which is no torch module"):
         registry.build(OtherSpec())
+
+
+@dataclass(frozen=True)
+class ListedSpec(ModelSpec):
+    widths: list[int] = field(default_factory=lambda: [3])
+
+
+def test_a_specification_holds_values_that_can_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_FAMILIES", copy(registry._FAMILIES))
+    with pytest.raises(ModelError, match="listed: a specification holds plain values"):
+        registry.register("listed", ListedSpec())
+
+
+@pytest.mark.parametrize("given", [dict, list, lambda logits: (logits, logits, logits)])
+def test_a_module_gives_logits_and_perhaps_energies(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_FAMILIES", copy(registry._FAMILIES))
+
+    class Odd(Ordinary):
+        def forward(self, log_mel: Tensor) -> Any:
+            logits = super().forward(log_mel)
+            return {"logits": logits} if given is dict else [logits] if given is list else given(logits)
+
+    registry.register("other", OtherSpec())(Odd)
+    with pytest.raises(ModelError, match="the forward of Odd must give logits, or logits and energies"):
+        registry.build(OtherSpec())(torch.zeros(1, 40, 9))

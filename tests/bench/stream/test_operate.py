@@ -17,7 +17,7 @@ from bench.config import Recipe, RunConfig
 from bench.pipeline import run_chain
 from bench.records import RunRecord, save_record
 from bench.stream.operate import (
-    LOOK_BACK_S,
+    LOOK_BACK,
     OperateConfig,
     Operated,
     line_names,
@@ -27,7 +27,7 @@ from bench.stream.operate import (
 from bench.stream.operate_plot import audio_behind
 from bench.stream.operation import Sweep, delays_ms, sweep
 from bench.stream.run import StreamConfig
-from bench.stream.spotter import frames_back
+from bench.stream.spotter import ahead, frames_back
 from bench.threads import threads
 from models import registry
 from models.integer.ops import buffer_frames
@@ -196,7 +196,7 @@ def test_defaults_look_back_on_as_much_audio_whatever_the_model(family: str, sec
     """Decisions of 80, 40 and 10 ms."""
     assert OperateConfig().max_buffer_len is StreamConfig().max_buffer_len is None
     model = build(registry.family(family).default)
-    assert frames_back(model, None, LOOK_BACK_S) == second
+    assert frames_back(model, None, LOOK_BACK) == second
     assert frames_back(model, None) == two == buffer_frames(192 // two)
     assert frames_back(model, 7) == 7
 
@@ -231,3 +231,8 @@ def test_what_is_behind_a_figure_of_several_keywords_is_a_range() -> None:
     assert (
         audio_behind([of(40, 4, 11), of(9, 2, 9)]) == "9.0 to 11.0 h, 9 to 40 keyword clips, 2 to 4 speakers"
     )
+
+
+def test_how_far_ahead_a_model_hears_is_said() -> None:
+    assert ahead(build(registry.family("crnn").default)) == ""
+    assert "it hears 260 ms ahead" in ahead(build(registry.family("ds-cnn").default))

@@ -15,6 +15,7 @@ from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ChainError
+from models.graph.fold import folded
 from models.integer.kws import IntegerKws
 from models.integer.lower import lowered
 from models.integer.ops import shapes_of
@@ -132,6 +133,17 @@ def test_widths_of_matrices(bits: str, name: str, width: int) -> None:
     ] == width
 
 
+@pytest.mark.parametrize("name", ["crnn", "gru", "ds-cnn", "tc-resnet8", "bc-resnet"])
+def test_every_matrix_of_every_family_can_be_named(name: str) -> None:
+    spec = registry.family(name).default
+    form = lowered(folded(build(spec)))
+    shapes = shapes_of(form.program)
+    names = [one for at in range(len(form.program)) for one in form.names_of(at, shapes)]
+    assert len(names) > 4
+    for one in names:
+        assert parse(f"sq:bits=8/{one}=4", spec).converts
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -183,6 +195,9 @@ def test_a_model_without_an_integer_form_is_refused_unless_float_is_asked_for(
 ) -> None:
     with pytest.raises(ChainError, match=r"sq: in Odd, gelu has no integer form; .*fallback=true"):
         parse("sq", OddSpec())
+    for options in ("bits=8/gru.hh=4", "activations=16"):
+        with pytest.raises(ChainError, match="float fallback only one width of all weights"):
+            parse(f"sq:fallback=true,{options}", OddSpec())
     chain = parse("sq:fallback=true", OddSpec())
     model = build(OddSpec()).eval()
     shipped = chain.convert(chain.calibrate(model, log_mel))

@@ -13,6 +13,7 @@ from models.crnn import CrnnSpec
 from models.errors import ModelError
 from models.graph.fold import folded
 from models.integer.lower import lowered
+from models.integer.lowering import Dropout
 from models.integer.ops import (
     Act,
     Add,
@@ -172,7 +173,7 @@ def test_the_reference_family_by_hand() -> None:
     )
     assert form.names[:6] == ("input", "conv", "gru.0", "gru.1", "attention.0", "attention.2")
     assert form.names[7] == "classifier"
-    assert form.dropouts == {2: 0.1}
+    assert form.dropouts == {2: Dropout(0.1, False)}
 
 
 REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
@@ -193,8 +194,14 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     ),
     "padding alone": (
         lambda m, x: over_time(functional.pad(image(m, x), (1, 2))),
-        "a window of padding alone",
+        "frames of zeros must stand right before a window over time",
     ),
+    "parameters alone": (
+        lambda m, x: over_time(image(m, x) * (m.scale * 0.5)),
+        "arithmetic on parameters alone",
+    ),
+    "by nothing": (lambda m, x: over_time(image(m, x) / 0), "truediv has no integer form"),
+    "a list": (lambda m, x: over_time(image(m, x))[:, [0, 2, 1, 3]], "a choice by a list or a tensor"),
     "two maxima": (lambda m, x: image(m, x).amax((2, 3)), "amax has no integer form"),
 }
 
@@ -213,3 +220,22 @@ def test_logits_of_each_frame_are_refused() -> None:
 
     with pytest.raises(ModelError, match="logits of each frame"):
         lowered(Each(over_time).eval())  # type: ignore[arg-type]
+
+
+class Dropped(Small):
+    """What training leaves out: channels of a value, numbers behind a curve, and what another reads too."""
+
+    def __init__(self) -> None:
+        super().__init__(over_time)
+        self.whole, self.some = nn.Dropout2d(0.25), nn.Dropout(0.5)
+
+    def forward(self, log_mel: Tensor) -> ModelOutput:
+        x = self.whole(image(self, log_mel)).relu()
+        y = torch.tanh(self.some(self.second(log_mel[:, None])))
+        return ModelOutput(self.out(over_time(x + self.some(y) + y)), None)
+
+
+def test_what_training_leaves_out_is_known() -> None:
+    form = lowered(Dropped().eval())
+    assert [type(op) for op in form.program[1:5]] == [Conv, Conv, Add, Add]
+    assert form.dropouts == {1: Dropout(0.25, True)}
