@@ -44,8 +44,15 @@ def _model(kind: Family) -> list[str]:
     students = {"student": kind.student}
     if kind.aligned != kind.student:
         students["with ad or fd"] = kind.aligned
-    return [base, *(f"      {name}: {_fields(spec)}" for name, spec in students.items() if spec)]
+    return [
+        base,
+        *(f"      {name}: {_fields(spec, kind.default)}" for name, spec in students.items() if spec),
+    ]
 
 
-def _fields(spec: ModelSpec) -> str:
-    return ", ".join(f"{name}={written(value)}" for name, value in spec_values(spec).items())
+def _fields(spec: ModelSpec, base: ModelSpec | None = None) -> str:
+    """The fields of a specification, of a student those that are not the base's."""
+    found = spec_values(spec).items()
+    return ", ".join(
+        f"{name}={written(value)}" for name, value in found if base is None or getattr(base, name) != value
+    )

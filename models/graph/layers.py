@@ -20,7 +20,8 @@ def _pin(axes: Axes, couplings: Couplings) -> None:
     couplings.pin(unit for own in axes for units in own.units for unit in units)
 
 
-def _pair(value: Any, at: int) -> int:
+def entry(value: Any, at: int) -> int:
+    """A layer's setting along one of its axes: one number for all, or one for each."""
     return int(value[at] if isinstance(value, (tuple, list)) else value)
 
 
@@ -34,7 +35,7 @@ class Sliding(Operation):
         return tuple(own.resized(size) for own, size in zip(spatial, call.sizes[0][2:], strict=True))
 
     def _padding(self, layer: Any, at: int) -> tuple[int, int]:
-        own = _pair(layer.padding, at)
+        own = entry(layer.padding, at)
         return own, own
 
     def reach(self, call: Call) -> Reach | None:
@@ -47,12 +48,12 @@ class Sliding(Operation):
                 f"{call.path}: it reads time as channels, and a stream has no fixed number of them"
             )
         at = place - 2
-        dilation = _pair(getattr(layer, "dilation", 1), at)
-        width = (_pair(layer.kernel_size, at) - 1) * dilation + 1
+        dilation = entry(getattr(layer, "dilation", 1), at)
+        width = (entry(layer.kernel_size, at) - 1) * dilation + 1
         before, after = self._padding(layer, at)
         if before >= width or getattr(layer, "ceil_mode", False):
             raise ModelError(f"{call.path}: windows of padding alone cannot be streamed")
-        return Reach(width, _pair(layer.stride, at), before, after, self.fill(layer))
+        return Reach(width, entry(layer.stride, at), before, after, self.fill(layer))
 
     def fill(self, layer: Any) -> float:
         """What it pads with."""
@@ -68,7 +69,7 @@ class Sliding(Operation):
     def unpadded(self, layer: Any, at: int) -> Any:
         """A layer that shares the weights and does not pad along one of its axes."""
         bare, rank = copy(layer), 2 if "2d" in type(layer).__name__ else 1
-        bare.padding = tuple(0 if dim == at else _pair(layer.padding, dim) for dim in range(rank))
+        bare.padding = tuple(0 if dim == at else entry(layer.padding, dim) for dim in range(rank))
         return bare
 
 

@@ -11,16 +11,12 @@ from torch import Tensor, nn
 from models.errors import ModelError
 from models.graph.axes import ONE, TIME
 from models.graph.fold import affine
-from models.graph.layers import BatchNorm, Convolution, FactoredGruLayers, Gru, Linear, Pad
+from models.graph.layers import BatchNorm, Convolution, FactoredGruLayers, Gru, Linear, Pad, entry
 from models.graph.layers import Pool as PoolLayer
 from models.graph.ops import Node
 from models.integer.lowering import Dropout, Found, Lowering, Matrices, Padded, States, lower, of_path
 from models.integer.ops import Conv, Pool
 from models.integer.ops import Gru as GruOp
-
-
-def _entry(value: Any, at: int) -> int:
-    return int(value[at] if isinstance(value, (tuple, list)) else value)
 
 
 def _padded(node: Node, to: Lowering) -> Padded:
@@ -48,7 +44,7 @@ class _Slid:
 
     def own(self, name: str, at: int | None) -> int:
         """A setting of the layer along one of its axes."""
-        return 1 if at is None else _entry(getattr(self.layer, name, 1), at)
+        return 1 if at is None else entry(getattr(self.layer, name, 1), at)
 
     def fields(self, to: Lowering, padding: Any) -> dict[str, Any]:
         """The fields of a window."""
@@ -100,7 +96,7 @@ def _(operation: Convolution, node: Node, to: Lowering) -> Found:
 @lower.register
 def _(operation: PoolLayer, node: Node, to: Lowering) -> Found:
     slid, layer = _Slid(node, to), node.target
-    own = [_entry(layer.padding, at) for at in range(len(node.axes) - 2)]
+    own = [entry(layer.padding, at) for at in range(len(node.axes) - 2)]
     largest = isinstance(layer, (nn.MaxPool1d, nn.MaxPool2d))
     if not largest and any(own) and not layer.count_include_pad:
         raise ModelError(f"{node.path}: a mean that leaves out the padding has no integer form")
