@@ -73,10 +73,10 @@ def some_words(corpus: Path, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", FAMILIES)
-def test_every_runtime_computes_its_reference_on_tones(model: str, tone_folder: Path, tmp_path: Path) -> None:
-    small = trained(tone_folder, tmp_path / "out", epochs=2, model=model)
-    check(parity({model: small}, wave_features(sorted(tone_folder.glob("st*/*.wav"))[::8]), tmp_path))
+def test_every_runtime_computes_its_reference_on_tones(tone_folder: Path, tmp_path: Path) -> None:
+    """Where there are no recordings; tests/test_every_family.py has the other families."""
+    small = trained(tone_folder, tmp_path / "out", epochs=2)
+    check(parity({"crnn": small}, wave_features(sorted(tone_folder.glob("st*/*.wav"))[::8]), tmp_path))
 
 
 @pytest.mark.slow
