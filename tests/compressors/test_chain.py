@@ -95,7 +95,7 @@ def test_a_chain_has_one_text(text: str) -> None:
         ("kd:temperature=1e300", "temperature=1e300 must be from 0.001 to 1000"),
         ("ad:temperature=1e-9", "temperature=1e-09 must be from 0.001 to 1000"),
         ("sp:decay=1e7", "decay=10000000 must be above 0 and at most 1000000"),
-        ("lr:rank=1e300", "makes the GRU no smaller"),
+        ("lr:rank=1e300", "is more than any matrix has; at most 65536"),
         ("qat:bits=8/gru.hh=44", "bits=gru.hh=44 must be a width from 2 to 8"),
     ],
 )
