@@ -82,7 +82,7 @@ def test_a_chain_has_one_text(text: str) -> None:
         ("sp+ad+kd:channels=9", "more than the base's 70,443"),
         ("kd:hidden=" + "9" * 18, "of these sizes cannot be built"),
         ("lr:rank=20000", "makes the GRU no smaller"),
-        ("lr:recurrent=1" + "0" * 30, "makes the GRU no smaller"),
+        ("lr:recurrent=1" + "0" * 30, "is more than any matrix has; at most 65536"),
         ("sp:decay=-1", "decay=-1 must be above 0"),
         ("+kd", "nothing stands on one side of a plus; write dq.kd, or base for the base alone"),
         ("kd+", "nothing stands on one side of a plus"),
