@@ -9,9 +9,8 @@ from math import lcm
 from random import Random
 from typing import NamedTuple
 
-from models.errors import ModelError
 from models.integer.model import IntegerModel
-from models.integer.ops import Gather, Input, Last, Op, Window, step_frames
+from models.integer.ops import Gather, Input, Last, Op, Window, first_frames, live_values, step_frames
 
 # Orders of placing values that are tried.
 ORDERS = 200
@@ -59,11 +58,7 @@ class Plan:
     @cached_property
     def needed(self) -> tuple[int, ...]:
         """Operations that the logits come from, without the input."""
-        found = {len(self.model.program) - 1}
-        for at in range(len(self.model.program) - 1, 0, -1):
-            if at in found:
-                found |= set(self.model.program[at].inputs)
-        return tuple(sorted(found - {0}))
+        return tuple(at for at in live_values(self.model.program) if at)
 
     @cached_property
     def moving(self) -> tuple[int, ...]:
@@ -76,10 +71,10 @@ class Plan:
         return tuple(at for at in self.needed if not self._moves(at))
 
     @cached_property
-    def flushed(self) -> tuple[int, ...]:
-        """Operations that hear frames of zeros behind a clip."""
-        ops = self.model.program
-        return tuple(at for at in self.moving if isinstance(op := ops[at], Window) and op.after)
+    def flushed(self) -> Mapping[int, int]:
+        """Operations that hear frames of zeros behind a clip, and how many."""
+        windows = {at: op for at in self.moving if isinstance(op := self.model.program[at], Window)}
+        return {at: op.after for at, op in windows.items() if op.after}
 
     @cached_property
     def gathers(self) -> tuple[int, ...]:
@@ -98,17 +93,7 @@ class Plan:
         Raises:
             ModelError: Values that meet come at different rates.
         """
-        steps, found = step_frames(self.model.program), {0: 0}
-        for at in self.needed:
-            op = self.model.program[at]
-            if len({steps[one] for one in op.inputs}) > 1:
-                raise ModelError(
-                    f"operation {at}: what meets here comes at different rates; no stream has it"
-                )
-            found[at] = max(found[one] for one in op.inputs)
-            if isinstance(op, Window):
-                found[at] += steps[op.inputs[0]] * (op.span_time - 1 - op.before)
-        return found
+        return {0: 0} | first_frames(self.model.program)
 
     @cached_property
     def coming(self) -> Mapping[int, Coming]:
@@ -136,8 +121,8 @@ class Plan:
             stream.run(0, most)
             if frame + 1 >= self.model.least_frames and self.flushed:
                 ending = stream.copy()
-                for at in self.flushed:
-                    for _ in range(self.model.program[at].after):  # type: ignore[attr-defined]
+                for at, count in self.flushed.items():
+                    for _ in range(count):
                         ending.run(at, most)
         return {at: tuple(depths) for at, depths in most.items()}
 

@@ -131,11 +131,11 @@ def _push(plan: Plan) -> list[str]:
 
 
 def _clip(plan: Plan) -> list[str]:
-    flush, ops = plan.flushed, plan.model.program
+    flush = plan.flushed
     lines = ["int kws_model_clip(kws_model *model, const kws_value *mel, uint16_t mel_frames,"]
     lines += [f"                   {_LOGITS}) {{", "    kws_scratch scratch;"]
     if flush:
-        pairs = ", ".join(f"{{{at}, {ops[at].after}}}" for at in flush)  # type: ignore[attr-defined]
+        pairs = ", ".join(f"{{{at}, {count}}}" for at, count in flush.items())
         lines = [f"static const uint16_t kws_flush[{len(flush)}][2] = {{{pairs}}};", "", *lines]
         lines += ["    int i, j;"]
     lines += ["    if (mel_frames < KWS_MODEL_LEAST_FRAMES) return 0;", "    kws_model_init(model);"]

@@ -11,9 +11,10 @@ from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 import bench.ship.onnx_joins  # noqa: F401  It registers what it holds.
 from bench.ship.onnx_build import Builder
 from bench.ship.onnx_layers import write
-from bench.ship.onnx_timing import live_values, timing_of
+from bench.ship.onnx_timing import timing_of
 from bench.ship.onnx_values import CLIP, LOGITS, NEXT, WINDOW, Sizes, Writer
 from bench.ship.onnx_weights import Form, Weights
+from models.integer.ops import live_values
 
 
 def build_graph(weights: Weights, form: Form, max_buffer_len: int, opset: int) -> GraphProto:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.errors import ModelError
-from models.integer.ops import Pool, Program, Window, shapes_of, step_frames
+from models.integer.ops import Pool, Program, Window, first_frames, shapes_of, step_frames
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,12 @@ def timing_of(program: Program) -> Timing:
     """
     if shapes_of(program)[-1].moving:
         raise ModelError("logits of each frame cannot be streamed; take the last one, or the mean over time")
-    steps, live = step_frames(program), live_values(program)
-    for at in live:
-        if len({steps[one] for one in program[at].inputs}) > 1:
-            raise ModelError(f"operation {at}: what meets here comes at different rates")
-    comes, hop = _first_frames(program, steps), steps[-1]
-    frames = tuple(hop // step if at in live else 1 for at, step in enumerate(steps))
+    steps, comes = step_frames(program), first_frames(program)
+    hop, last_one = steps[-1], len(program) - 1
+    frames = tuple(hop // step if at in comes else 1 for at, step in enumerate(steps))
     # The newest of each value when the first decision is made.
-    newest = [(comes[-1] - first) // step for first, step in zip(comes, steps, strict=True)]
-    head = _head(program, live)
+    newest = [(comes[last_one] - comes.get(at, 0)) // step for at, step in enumerate(steps)]
+    head = _head(program, list(comes))
     start = 0 if head is None else head
     skip = -(-(newest[start] + 1) // frames[start]) - 1
     first = tuple(last - (skip + 1) * count + 1 for last, count in zip(newest, frames, strict=True))
@@ -75,32 +72,12 @@ def timing_of(program: Program) -> Timing:
     span, before = (op.span_time, op.before) if isinstance(op, Window) else (1, 0)
     stride = steps[start]
     width, ahead = span + (frames[start] - 1) * stride, before - first[start] * stride
-    return Timing(hop, width, ahead, skip, head, live, frames, first)
+    return Timing(hop, width, ahead, skip, head, frozenset(comes), frames, first)
 
 
-def live_values(program: Program) -> frozenset[int]:
-    """All that the logits are made of."""
-    live = {len(program) - 1}
-    for at in reversed(range(len(program))):
-        if at in live:
-            live |= set(program[at].inputs)
-    return frozenset(live)
-
-
-def _first_frames(program: Program, steps: Sequence[int]) -> list[int]:
-    """The mel frame, counted from 0, with which the first of each value comes."""
-    found: list[int] = []
-    for op in program:
-        first = max((found[one] for one in op.inputs), default=0)
-        if isinstance(op, Window):
-            first += steps[op.inputs[0]] * (op.span_time - 1 - op.before)
-        found.append(first)
-    return found
-
-
-def _head(program: Program, live: frozenset[int]) -> int | None:
+def _head(program: Program, live: Sequence[int]) -> int | None:
     """What alone reads the mel frames, where it is a window that slides and puts nothing but zeros before."""
-    readers = [at for at in sorted(live) if 0 in program[at].inputs]
+    readers = [at for at in live if 0 in program[at].inputs]
     op = program[readers[0]] if len(readers) == 1 else None
     if not isinstance(op, Window) or not op.slides:
         return None

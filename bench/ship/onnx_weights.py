@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.ship.real_kws import RealKws
 from models.base import KwsModel
 from models.graph.fold import folded
+from models.integer.formats import LEAST_SCALE
 from models.integer.lower import lowered
 from models.integer.model import IntegerModel
 from models.integer.ops import Gru, Program
@@ -127,7 +128,7 @@ def _each(weights: Weights, how: Callable[[Matrix], Matrix]) -> Weights:
 
 def _int8(matrix: Matrix) -> Matrix:
     # No smaller than half precision has them without loss.
-    scale = np.maximum(np.abs(matrix.weight).max(1) / 127, 2.0**-14).astype(np.float16)
+    scale = np.maximum(np.abs(matrix.weight).max(1) / 127, LEAST_SCALE).astype(np.float16)
     steps = np.rint(matrix.weight / scale.astype(np.float32)[:, None])
     return Matrix(np.clip(steps, -127, 127).astype(np.int8), scale, _as(matrix.bias, np.float16), 8)
 

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from models.base import KwsModel, ModelOutput
-from models.graph.axes import CHANNEL, MEL, TIME, UNIT, Axes, Couplings, axis
-from models.graph.ops import Call, Function, Node, Operation, Reach, Results, operation
-from models.integer.kws import IntegerSpec
+from models.graph.ops import operation
+from models.integer.kws import IntegerSpec, Recurrent, Step
 from models.integer.lowering import Matrices
-from models.integer.ops import Attend, Gather, Gru, Last, Op, Pool, Program, Window, shapes_of
+from models.integer.ops import Attend, Gru, Op, Program, Window, shapes_of
 from models.integer.real import Around, Exact, compute
 
 
-class RealStep(nn.Module):
-    """One operation on real numbers (B, C, rows, T')."""
+class RealStep(Step):
+    """One operation on real numbers."""
 
     def __init__(self, op: Op, around: Around) -> None:
-        super().__init__()
-        self.op, self.around = op, around
+        super().__init__(op, moving=around.gives.moving, zero=0.0, least=float("-inf"))
+        self.around = around
 
     def forward(self, *given: Tensor) -> Tensor:
         """All frames."""
         return compute(self.op, given, self.around)
 
     def unpadded(self) -> RealStep:
-        """The same without frames of zeros before and behind."""
+        """See the base class."""
         op = self.op
         return RealStep(replace(op, before=0, after=0), self.around) if isinstance(op, Window) else self
 
@@ -65,43 +63,7 @@ def _bias(weight: Tensor, bias: Tensor | None) -> Tensor:
     return weight.new_zeros(len(weight)) if bias is None else bias
 
 
-@operation(RealStep)
-class Stage(Operation):
-    """What an operation of a program is to a graph."""
-
-    def results(self, call: Call, couplings: Couplings) -> Results:
-        """See the base class; what no longer moves keeps a place in time, of one frame."""
-        sizes, moving = call.sizes[0], call.target.around.gives.moving
-        channel, mel = axis(CHANNEL, sizes[1]), axis(MEL, sizes[2])
-        axes: Axes = (call.inputs[0].axes[0], channel, mel, axis(TIME if moving else UNIT, sizes[3]))
-        return (axes,)
-
-    def reach(self, call: Call) -> Reach | None:
-        """See the base class."""
-        op = call.target.op
-        if isinstance(op, Gather) and not isinstance(op, Last):
-            return None
-        if not isinstance(op, Window):
-            return Reach()
-        fill = float("-inf") if isinstance(op, Pool) and op.largest else 0.0
-        return Reach(op.span_time, op.stride_time, op.before, op.after, fill)
-
-    def window(self, node: Node) -> Function:
-        """See the base class."""
-        bare: Function = node.target.unpadded()
-        return bare
-
-
-@operation(RealLayer)
-class Recurrent(Stage):
-    """A GRU layer."""
-
-    remembers: ClassVar[bool] = True
-
-    def step(self, node: Node) -> Function:
-        """See the base class."""
-        run: Function = node.target.step
-        return run
+operation(RealLayer)(Recurrent)
 
 
 class RealKws(KwsModel):

@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from models.base import KwsModel, ModelOutput
 from models.graph.fold import folded, unfolded
+from models.integer.formats import LEAST_SCALE
 from models.integer.lowering import Lowered
 from models.integer.model import PRE, Format, formats_of, state_format
 from models.integer.ops import Gives, Rounding
 from models.integer.real import Exact, run
 
-LEAST_SCALE = 2.0**-14
 # Bits of each matrix of each operation.
 Widths = tuple[tuple[int, ...], ...]
 

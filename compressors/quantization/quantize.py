@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.integer.formats import LEAST_SCALE
 from models.integer.model import IntegerModel, Quantized, matrix_formats
 from models.integer.ops import Program
 
@@ -20,7 +21,7 @@ def scale_of(weight: Array, bits: int, bias: Array | None, step_in: float) -> np
     A row of weights that are tiny against its bias gets a coarser scale, so that the bias fits 30 bits.
     """
     widest = np.abs(weight).max(1) / (2 ** (bits - 1) - 1)
-    floor = np.full(len(weight), 2.0**-14)
+    floor = np.full(len(weight), LEAST_SCALE)
     if bias is not None:
         floor = np.maximum(floor, np.abs(bias) / (2.0**29 * step_in))
     scale: npt.NDArray[np.float16] = np.maximum(widest, floor).astype(np.float16)
@@ -79,7 +80,7 @@ def best_step(values: Array, bits: int) -> float:
     """
     sample = values.ravel()[:: max(1, values.size // 200_000)].astype(np.float64)
     low = -(2 ** (bits - 1))
-    widest = max(float(np.abs(sample).max()) / -low, 2.0**-14)
+    widest = max(float(np.abs(sample).max()) / -low, LEAST_SCALE)
     steps = [widest * share for share in np.linspace(0.2, 1, 41)]
     errors = [np.square(np.clip(np.rint(sample / s), low, -low - 1) * s - sample).mean() for s in steps]
     return float(steps[int(np.argmin(errors))])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.base import KwsModel, ModelOutput
 from models.errors import ChainError
+from models.integer.formats import LEAST_SCALE
 
 ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.GRU)
 
@@ -45,7 +46,7 @@ class RoundedWeights(KwsModel):
         ]
         for name in self._names:
             weight = kept.get_parameter(name)
-            scale = (weight.flatten(1).abs().amax(1) / top).clamp_min(2.0**-14).half()
+            scale = (weight.flatten(1).abs().amax(1) / top).clamp_min(LEAST_SCALE).half()
             wide = scale.float().view(-1, *[1] * (weight.dim() - 1))
             key = name.replace(".", "_")
             self.register_buffer(f"{key}_whole", (weight / wide).round().clamp(-top, top).to(torch.int8))

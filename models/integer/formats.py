@@ -17,6 +17,8 @@ WHOLE_BITS = 16  # width of what is made of all of time
 LOG2_E = 1.4426950408889634
 # Fraction bits and zero point of the quantized log-mel, by activation bits: -21 to 10.8 fit in int8.
 INPUT_FORMAT = {8: (3, 40), 16: (10, 0)}
+# The least scale of a row: smaller ones half precision does not have without loss.
+LEAST_SCALE = 2.0**-14
 CURVES = frozenset({Act.TANH, Act.SIGMOID, Act.SILU})
 
 

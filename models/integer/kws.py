@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +16,7 @@ from models.graph.axes import CHANNEL, MEL, TIME, UNIT, Axes, Couplings, axis
 from models.graph.ops import Call, Function, Node, Operation, Reach, Results, operation
 from models.integer.file import load, to_bytes
 from models.integer.model import IntegerModel
-from models.integer.ops import Gather, Gru, Last, Pool, Program, Window
+from models.integer.ops import Gather, Gru, Last, Op, Pool, Program, Window, shapes_of
 from models.integer.run import compute, recur
 from models.shipped import FORMS, ArtifactBytes, Shipped
 
@@ -37,12 +38,34 @@ class IntegerInput(nn.Module):
         return torch.from_numpy(self.integer.quantize_input(log_mel.numpy()[:, None]))
 
 
-class IntegerStep(nn.Module):
-    """One operation of an integer model on integers (B, C, rows, T')."""
+class Step(nn.Module, abc.ABC):
+    """One operation of a program on values (B, C, rows, T'), as a layer that a graph knows.
+
+    Args:
+        op: Which.
+        moving: Whether its result comes with every frame.
+        zero: What stands for 0 in the frames that it puts around, where it does.
+        least: What stands there before the largest of a window is taken.
+    """
+
+    def __init__(self, op: Op, *, moving: bool, zero: float, least: float) -> None:
+        super().__init__()
+        self.op, self.moving = op, moving
+        self.fill = least if isinstance(op, Pool) and op.largest else zero
+
+    @abc.abstractmethod
+    def unpadded(self) -> Step:
+        """The same without frames of zeros before and behind."""
+
+
+class IntegerStep(Step):
+    """One operation of an integer model on integers."""
 
     def __init__(self, integer: IntegerModel, at: int) -> None:
-        super().__init__()
-        self.integer, self.at, self.op, self.padded = integer, at, integer.program[at], True
+        form = integer.formats[integer.program[at].inputs[0]]
+        moving, least = integer.shapes[at].moving, -(2 ** (form.bits - 1))
+        super().__init__(integer.program[at], moving=moving, zero=form.zero, least=least)
+        self.integer, self.at, self.padded = integer, at, True
 
     def forward(self, *given: Tensor) -> Tensor:
         """A block of clips at a time."""
@@ -55,7 +78,7 @@ class IntegerStep(nn.Module):
         return torch.from_numpy(compute(self.op, self.integer, self.at, arrays, padded=self.padded))
 
     def unpadded(self) -> IntegerStep:
-        """The same without frames of zeros before and behind."""
+        """See the base class."""
         bare = IntegerStep(self.integer, self.at)
         bare.padded = False
         return bare
@@ -100,27 +123,23 @@ class Heard(Operation):
         return (_axes(call),)
 
 
-@operation(IntegerStep)
+@operation(Step)
 class Stage(Operation):
-    """What an operation of an integer model is to a graph."""
+    """What an operation of a program is to a graph."""
 
     def results(self, call: Call, couplings: Couplings) -> Results:
         """See the base class; what no longer moves keeps a place in time, of one frame."""
         axes = _axes(call)
-        still = not call.target.integer.shapes[call.target.at].moving
-        return ((*axes[:3], axis(UNIT, 1)) if still else axes,)
+        return (axes if call.target.moving else (*axes[:3], axis(UNIT, 1)),)
 
     def reach(self, call: Call) -> Reach | None:
         """See the base class."""
-        op, target = call.target.op, call.target
+        op = call.target.op
         if isinstance(op, Gather) and not isinstance(op, Last):
             return None
         if not isinstance(op, Window):
             return Reach()
-        form = target.integer.formats[op.inputs[0]]
-        largest = isinstance(op, Pool) and op.largest
-        fill = -(2 ** (form.bits - 1)) if largest else form.zero
-        return Reach(op.span_time, op.stride_time, op.before, op.after, fill)
+        return Reach(op.span_time, op.stride_time, op.before, op.after, call.target.fill)
 
     def window(self, node: Node) -> Function:
         """See the base class."""
@@ -166,7 +185,7 @@ class IntegerSpec(ModelSpec):
     @property
     def n_mels(self) -> int:
         """Mel bands M."""
-        return self.program[0].mels  # type: ignore[attr-defined, no-any-return]
+        return shapes_of(self.program)[0].rows
 
 
 class IntegerKws(KwsModel):

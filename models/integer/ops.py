@@ -137,7 +137,7 @@ LOOK_BACK_FRAMES = 192
 Program = tuple[Op, ...]
 
 
-class Timing(NamedTuple):
+class FrameCount(NamedTuple):
     """How many frames a value has: of a clip of T, (T + offset) // step.
 
     Attributes:
@@ -149,15 +149,17 @@ class Timing(NamedTuple):
     step: int
 
 
-def timings(program: Program) -> tuple[Timing, ...]:
+def frame_counts(program: Program) -> tuple[FrameCount, ...]:
     """Of every value; of what does not move, that of what it is made of."""
-    found: list[Timing] = []
+    found: list[FrameCount] = []
     for op in program:
-        offset, step = max((found[one] for one in op.inputs), key=lambda one: one.step, default=Timing(0, 1))
+        offset, step = max(
+            (found[one] for one in op.inputs), key=lambda one: one.step, default=FrameCount(0, 1)
+        )
         if isinstance(op, Window):
             offset += step * (op.before + op.after + op.stride_time - op.span_time)
             step *= op.stride_time
-        found.append(Timing(offset, step))
+        found.append(FrameCount(offset, step))
     return tuple(found)
 
 
@@ -214,7 +216,7 @@ def _gives(op: Op) -> Gives:
 
 def _check_frames(program: Program, shapes: Sequence[Shape]) -> None:
     """Refuses frames that meet and are not equally many, and more of them than any clip has."""
-    times = timings(program)
+    times = frame_counts(program)
     for at, op in enumerate(program):
         if len({times[one] for one in op.inputs if shapes[one].moving}) > 1:
             raise ModelError(f"operation {at}, {type(op).__name__}: what it reads has not the same frames")
@@ -229,7 +231,34 @@ def _check_frames(program: Program, shapes: Sequence[Shape]) -> None:
 
 def step_frames(program: Program) -> tuple[int, ...]:
     """For each value the mel frames from one to the next; of what does not move, of what it is made of."""
-    return tuple(one.step for one in timings(program))
+    return tuple(one.step for one in frame_counts(program))
+
+
+def live_values(program: Program) -> tuple[int, ...]:
+    """All that the logits are made of, in order."""
+    live = {len(program) - 1}
+    for at in reversed(range(len(program))):
+        if at in live:
+            live |= set(program[at].inputs)
+    return tuple(sorted(live))
+
+
+def first_frames(program: Program) -> dict[int, int]:
+    """For each live value the mel frame, counted from 0, with which it first comes in a stream.
+
+    Raises:
+        ModelError: Values that meet come at different rates.
+    """
+    steps = step_frames(program)
+    found: dict[int, int] = {}
+    for at in live_values(program):
+        op = program[at]
+        if len({steps[one] for one in op.inputs}) > 1:
+            raise ModelError(f"operation {at}: what meets here comes at different rates; no stream has it")
+        found[at] = max((found[one] for one in op.inputs), default=0)
+        if isinstance(op, Window):
+            found[at] += steps[op.inputs[0]] * (op.span_time - 1 - op.before)
+    return found
 
 
 def least_frames(program: Program) -> int:
