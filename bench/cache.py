@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.corpora.base import cache_dir
+from bench.data.corpora.base import cache_dir
 from bench.files import remove_leftovers
 
 # Folders of the cache, and what making them again takes.

@@ -11,6 +11,8 @@ from typing import Any
 
 from models.errors import KwsError
 
+CLIP_FRAMES = 101
+
 
 @dataclass(frozen=True)
 class Augmentation:

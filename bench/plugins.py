@@ -1,7 +1,7 @@
 """Models, compressors and corpora from outside: files given with ``--plugin``, and entry points.
 
 A plugin registers what it brings when it is imported, with the decorators that the toolkit itself uses:
-``models.registry.register``, ``compressors.registry.register`` and ``bench.corpora.register``.
+``models.registry.register``, ``compressors.registry.register`` and ``bench.data.corpora.register``.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class _Owner:
 
 def _registered() -> list[_Owner]:
     """All registries, and all classes of ours behind what is in them."""
-    from bench.corpora import corpora
+    from bench.data.corpora import corpora
     from compressors.registry import compressors
     from models.registry import family, names
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.config import Recipe, RunConfig
-from bench.pipeline import run_chain
+from bench.running.pipeline import run_chain
 from benchmarks.epochs import BASE, STUDENT
 from benchmarks.rows import Row, mean_difference
 from benchmarks.setting import Setting

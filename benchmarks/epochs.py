@@ -11,11 +11,11 @@ from functools import partial
 import torch
 
 from bench.config import Recipe, RunConfig
-from bench.features import features_of
-from bench.pipeline import run_chain
-from bench.records import RunRecord
-from bench.training import Epoch
-from bench.ui import Ui
+from bench.data.features import features_of
+from bench.results.records import RunRecord
+from bench.running.pipeline import run_chain
+from bench.running.ui import Ui
+from bench.training.state import Epoch
 from benchmarks.plain import SEED, LogMel, PlainData, PlainTraining, base_model, student_model
 from benchmarks.rows import Row
 from benchmarks.setting import Setting

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.files import write_text_atomically
-from bench.runs import load_integer
+from bench.results.runs import load_integer
 from bench.ship.c_plan import Plan
 from bench.ship.mcu import measure
 from bench.ship.mcu_build import CPUS

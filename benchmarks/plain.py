@@ -20,9 +20,9 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-from bench.corpora.base import Corpus
-from bench.metrics import Floats, au_fa_fr
-from bench.torchaudio_import import transforms
+from bench.data.corpora.base import Corpus
+from bench.data.torchaudio_import import transforms
+from bench.quality.metrics import Floats, au_fa_fr
 from compressors.chain import parse
 from compressors.losses import softened_kl
 from models.base import KwsModel, ModelOutput

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from bench.config import Recipe, RunConfig, content_hash, seed_from
-from bench.features import features_of
-from bench.metrics import au_fa_fr
-from bench.pipeline import STAGE_VERSION, run_chain
-from bench.records import RunRecord
-from bench.training import Epoch, save_atomically
-from bench.ui import Ui
+from bench.data.features import features_of
+from bench.quality.metrics import au_fa_fr
+from bench.results.records import RunRecord
+from bench.running.pipeline import STAGE_VERSION, run_chain
+from bench.running.ui import Ui
+from bench.training.state import Epoch, save_atomically
 from benchmarks.epochs import BASE, STUDENT
 from benchmarks.journal import Journal
 from benchmarks.plain import SEED, PlainData, PlainTraining, base_model, student_model

@@ -114,7 +114,7 @@ def _trials(
 ) -> None:
     """Trains what is missing; what is done outlives this process, in the cache."""
     from bench.config import content_hash
-    from bench.corpora.base import cache_dir
+    from bench.data.corpora.base import cache_dir
     from benchmarks.choices import measure_choices
     from benchmarks.journal import Journal
     from benchmarks.quality import Trials, quality_rows, run_trials

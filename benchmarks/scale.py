@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 
 from bench.config import RunConfig
-from bench.corpora import register
-from bench.corpora.base import CLIP_SAMPLES, Corpus, Int16Array, load_corpus, write_corpus
-from bench.features import to_float
-from bench.pipeline import run_chain
+from bench.data.corpora import register
+from bench.data.corpora.base import CLIP_SAMPLES, Corpus, Int16Array, load_corpus, write_corpus
+from bench.data.features import to_float
+from bench.running.pipeline import run_chain
 from benchmarks.epochs import TurnUi
 from benchmarks.plain import SEED
 from benchmarks.rows import Row

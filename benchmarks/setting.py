@@ -12,9 +12,9 @@ from pathlib import Path
 
 import soundfile
 
-from bench.corpora import open_corpus
-from bench.corpora.base import SAMPLE_RATE_HZ, SPLITS, Corpus, cache_dir
-from bench.corpora.splits import LIST_FILES
+from bench.data.corpora import open_corpus
+from bench.data.corpora.base import SAMPLE_RATE_HZ, SPLITS, Corpus, cache_dir
+from bench.data.corpora.splits import LIST_FILES
 from bench.files import replacing
 
 TOY = "synthetic"

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.config import Recipe
-from bench.features import CLIP_FRAMES
-from bench.measure import count_macs
-from bench.metrics import au_fa_fr
-from bench.training import Training
+from bench.config import CLIP_FRAMES, Recipe
+from bench.cost import count_macs
+from bench.quality.metrics import au_fa_fr
+from bench.training.state import Training
 from benchmarks.plain import SEED, au_fa_fr_by_sweep, base_model, student_model
 from benchmarks.rows import Row
 from benchmarks.setting import Setting

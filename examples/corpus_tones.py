@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from bench.corpora import register
-from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, cache_dir, load_corpus, write_corpus
+from bench.data.corpora import register
+from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, cache_dir, load_corpus, write_corpus
 
 PITCH_HZ = {"low": 300, "middle": 600, "high": 1200}
 

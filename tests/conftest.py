@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, write_corpus
+from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, write_corpus
 
 # Speaker-disjoint real recordings: the Arabic Speech Commands, in a folder of <word>/<clip>.flac.
 ARABIC = "KWS_BENCH_ARABIC"

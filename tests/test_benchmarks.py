@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.corpora.folder import folder_corpus
-from bench.features import log_mel
-from bench.metrics import au_fa_fr
+from bench.data.corpora.folder import folder_corpus
+from bench.data.features import log_mel
+from bench.quality.metrics import au_fa_fr
 from benchmarks.commands import plain_epochs_needed
 from benchmarks.journal import Journal
 from benchmarks.plain import (

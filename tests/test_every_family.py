@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from bench.config import Recipe, RunConfig
-from bench.corpora.base import Corpus
-from bench.pipeline import check, run_chain
-from bench.records import RunRecord, load_record
-from bench.runs import RunFolder
+from bench.data.corpora.base import Corpus
+from bench.results.records import RunRecord, load_record
+from bench.results.runs import RunFolder
+from bench.running.pipeline import check, run_chain
 from bench.ship.c_host import compile_host
 from bench.ship.mcu import Device
 from bench.ship.mcu_build import CPUS, build_image
@@ -96,7 +96,9 @@ def config_of(model: str, chain: str) -> RunConfig:
 def test_it_trains_under_every_compressor(
     model: str, tone_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.pipeline.open_corpus", lambda data, keyword, split, progress: tone_corpus)
+    monkeypatch.setattr(
+        "bench.running.pipeline.open_corpus", lambda data, keyword, split, progress: tone_corpus
+    )
     for chain in CHAINS:
         why = next((says for (token, says), who in REFUSED.items() if token in chain and model in who), None)
         if why is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.measure import count_macs
+from bench.cost import count_macs
 from compressors.chain import parse
 from models.base import KwsModel, count_params
 from models.crnn import CrnnSpec

@@ -43,7 +43,7 @@ def ablate(
     cannot work. Writes ablation-CHAIN-KEYWORD.csv to OUT, and a figure of that name to OUT/figures.
     """
     from bench.config import Repeats
-    from bench.console import ablate_and_show
+    from bench.terminal.console import ablate_and_show
 
     shared = shared_config(
         chain=chain,

@@ -14,7 +14,7 @@ def cache() -> None:
 def cache_info() -> None:
     """Show where the cache lies, and how much each part of it takes."""
     from bench.cache import KINDS, usage
-    from bench.corpora.base import cache_dir
+    from bench.data.corpora.base import cache_dir
 
     click.echo(cache_dir())
     for each in usage():

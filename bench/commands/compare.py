@@ -61,7 +61,7 @@ def compare(
     from bench.compare.limits import exceeded, parse_limit
     from bench.compare.report import as_csv, as_json, as_markdown, as_rich, sheet
     from bench.compare.tables import compare_all
-    from bench.terminal import plain_console
+    from bench.texts import plain_console
 
     if len(tables) < 2:
         raise click.UsageError("give two tables or more: bench compare A.csv B.csv, or one with --test all")
@@ -90,7 +90,7 @@ def _test(
 ) -> None:
     from bench.compare.paired import compare_labels, pairs_as_json, sheet_of_pairs
     from bench.compare.report import as_markdown, as_rich
-    from bench.terminal import plain_console
+    from bench.texts import plain_console
 
     if len(tables) != 1 or len(measures) > 1 or limits:
         raise click.UsageError("--test takes one table, one --measure and no --fail-if")

@@ -33,9 +33,9 @@ def data() -> None:
 @split_option
 def data_info(path: str, keyword: str, split: str) -> None:
     """Show what a corpus holds. PATH: synthetic, speech-commands, speech-commands-v0.02 or a folder."""
-    from bench.corpora import open_corpus
-    from bench.report import corpus_tables
-    from bench.terminal import plain_console
+    from bench.data.corpora import open_corpus
+    from bench.terminal.tables import corpus_tables
+    from bench.texts import plain_console
 
     console = plain_console()
     spoken = keyword if path == "synthetic" else None
@@ -63,10 +63,10 @@ def data_leaks(path: str, keyword: str, split: str, pairs: int) -> None:
     recording at another level, a little later or under light noise; counts clips without sound. The exit
     status is 1 where something stands in two splits, else 0.
     """
-    from bench.corpora import open_corpus
-    from bench.corpora.leaks import find_leaks
-    from bench.report import leaks_table
-    from bench.terminal import plain_console
+    from bench.data.corpora import open_corpus
+    from bench.data.corpora.leaks import find_leaks
+    from bench.terminal.tables import leaks_table
+    from bench.texts import plain_console
 
     corpus = open_corpus(path, keyword if path == "synthetic" else None, split=split)
     leaks = find_leaks(corpus, progress=True)

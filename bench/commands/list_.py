@@ -14,7 +14,7 @@ from bench.plugins import plugin_option
 )
 def list_(section: str | None) -> None:
     """Show compressors with their options, models, recipes, presets and data."""
-    from bench.catalogue import catalogue
+    from bench.terminal.catalogue import catalogue
 
     for title, lines in catalogue().items():
         if section in (None, title):

@@ -57,7 +57,7 @@ def operate(
     """
     from bench.stream.operate import OperateConfig
     from bench.stream.operate import operate as run_operate
-    from bench.terminal import plain_console
+    from bench.texts import plain_console
 
     config = OperateConfig(max_buffer_len, joinings, tuple(dict.fromkeys(sorted(rates))))
     table = run_operate(runs, data, config, out, lambda line: click.echo(line, err=True))

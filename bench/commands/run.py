@@ -56,8 +56,8 @@ def run(
     Rows that are there already are not run again, and an interrupted run goes on from its last epoch.
     """
     from bench.config import Repeats
-    from bench.console import run_and_show
     from bench.presets import Preset, Row, load_preset
+    from bench.terminal.console import run_and_show
 
     given = tuple(map(Row, chains))
     asked = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))

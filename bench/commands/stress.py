@@ -57,13 +57,13 @@ def stress(
         raise click.UsageError("give run folders, such as out/runs/base-*, or --results TABLE.csv")
     if keyword is not None and results is None:
         raise click.UsageError("--keyword picks rows of a table: give --results TABLE.csv too")
-    from bench.runs import RunFolder
+    from bench.results.runs import RunFolder
     from bench.stress.conditions import FAMILIES
     from bench.stress.plot import draw_stress
     from bench.stress.report import stress_tables
     from bench.stress.run import open_runs, run_folders, save_stress
     from bench.stress.run import stress as try_all
-    from bench.terminal import plain_console
+    from bench.texts import plain_console
 
     paths = [Path(run) for run in runs] if results is None else run_folders(results, runs, keyword)
     tried = open_runs(paths)

@@ -16,17 +16,17 @@ import pandas as pd
 
 from bench.compare.report import Sheet
 from bench.compare.tables import IDENTITY, known, measure_named
-from bench.records import load_results
-from bench.run_scores import Scores, read_scores
-from bench.statistics.paired import (
+from bench.quality.paired import (
     NOTHING_SHOWN,
     PairedScores,
     holm,
     paired_difference_over_keywords,
     verdict,
 )
-from bench.statistics.resampling import MEASURES
-from bench.terminal import several
+from bench.quality.resampling import MEASURES
+from bench.results.records import load_results
+from bench.results.scores import Scores, read_scores
+from bench.texts import several
 from models.errors import ResultsError
 
 ALL = "all"

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bench.compare.ledger import DEAD_MACS, DEAD_PARAMS, ledger
 from bench.compare.tables import Comparison, measure_named
-from bench.terminal import several
+from bench.texts import several
 from models.errors import ResultsError
 
 MAIN = ("au_fa_fr", "size_kb", "macs")

@@ -26,7 +26,7 @@ def draw_ablation(table: pd.DataFrame, stem: Path, title: str) -> list[Path]:
     """Bars for size, MACs and quality: the whole chain first, then what each compressor is missed for.
 
     Args:
-        table: From ``bench.ablation.contributions``.
+        table: From ``bench.studies.ablation.contributions``.
         stem: Of the files, without a suffix.
         title: Of the figure.
 

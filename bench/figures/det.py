@@ -16,9 +16,9 @@ from scipy.special import ndtr, ndtri
 from bench.figures.axes import line_styles
 from bench.figures.files import NothingToDrawError
 from bench.figures.look import legend_columns, plain_name
-from bench.metrics import Floats, eer
-from bench.run_scores import NoScoresError, Scores, read_scores
-from bench.statistics.misses import miss_rates
+from bench.quality.metrics import Floats, eer
+from bench.quality.misses import miss_rates
+from bench.results.scores import NoScoresError, Scores, read_scores
 from models.errors import ResultsError
 
 DET = "det"
@@ -33,7 +33,7 @@ STATED_RATES = (0.001, 0.01)
 def mean_curve(runs: list[Scores], rates: Floats) -> tuple[Floats, Floats | None]:
     """The miss rate over false-alarm rates, mean of repeated runs, and its 95 % band by speaker.
 
-    The band is the table's interval (``bench.statistics.misses``) at each rate alone.
+    The band is the table's interval (``bench.quality.misses``) at each rate alone.
 
     Args:
         runs: Of the same clips.

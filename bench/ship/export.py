@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from bench.files import write_atomically
-from bench.open_run import folder_at, open_run
 from bench.reading import is_text
-from bench.runs import RunFolder
+from bench.results.open import folder_at, open_run
+from bench.results.runs import RunFolder
 from compressors.chain import parse
 from compressors.quantization.dynamic_quant import DynamicQuant
 from models.base import KwsModel

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from bench.features import CLIP_FRAMES
-from bench.runs import RunFolder
+from bench.config import CLIP_FRAMES
+from bench.results.runs import RunFolder
 from bench.ship.c_host import compile_host
 from bench.ship.onnx_export import to_bytes
 from bench.ship.onnx_run import OnnxSpotter

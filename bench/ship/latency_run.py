@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.files import write_text_atomically
-from bench.open_run import open_run
+from bench.results.open import open_run
 from bench.ship.latency import FLOAT, UNPACKED, Latency, measure_run
 
 LATENCY_FILE = "latency.csv"

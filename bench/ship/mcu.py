@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.corpora.base import Int16Array
-from bench.features import HOP_SAMPLES, log_mel, to_float
+from bench.data.corpora.base import Int16Array
+from bench.data.features import HOP_SAMPLES, log_mel, to_float
 from bench.ship.c_plan import Plan
 from bench.ship.mcu_build import Cpu, build_image
 from bench.ship.mcu_machine import SCRATCH, Image, Machine

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from bench.corpora.base import cache_dir
+from bench.data.corpora.base import cache_dir
 from bench.files import write_text_atomically
 from bench.ship.c_export import write_c
 from bench.ship.extras import extra

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.corpora.base import Corpus, Int16Array
-from bench.open_run import corpus_of
-from bench.runs import RunFolder, load_integer
+from bench.data.clips import corpus_of
+from bench.data.corpora.base import Corpus, Int16Array
+from bench.results.runs import RunFolder, load_integer
 from bench.ship.export import find_artifact
 from bench.ship.extras import extra
 from bench.ship.mcu import McuReport, measure

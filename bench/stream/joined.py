@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.config import seed_from
-from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, Int16Array
+from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, Int16Array
 from bench.stream.detection import Span
 from models.errors import CorpusError
 

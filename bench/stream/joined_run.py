@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import chain
 from pathlib import Path
 
-from bench.corpora.base import Corpus
-from bench.open_run import corpus_of, open_run
+from bench.data.clips import corpus_of
+from bench.data.corpora.base import Corpus
+from bench.results.open import open_run
 from bench.stream.detection import (
     Frame,
     Hysteresis,

@@ -13,15 +13,15 @@ import pandas as pd
 from rich.table import Table
 
 from bench.files import write_text_atomically
-from bench.open_run import open_run, run_at
-from bench.records import RunRecord
-from bench.report import plain_table
+from bench.results.open import open_run, run_at
+from bench.results.records import RunRecord
 from bench.stream.operate_plot import Line, audio_behind, draw_curves, draw_delays
 from bench.stream.operation import Sweep, choose, delays_ms, resolves, sweep
 from bench.stream.rates import Floats
 from bench.stream.run import Say
 from bench.stream.spotter import frames_back
 from bench.stream.tracks import tracks_of
+from bench.terminal.tables import plain_table
 from models.errors import ResultsError
 
 POINTS_FILE, CURVES_FILE = "operating_points.csv", "operating_curves.csv"

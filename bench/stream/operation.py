@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.statistics.shares import share_interval
+from bench.quality.shares import share_interval
 from bench.stream.detection import Hysteresis, best_index
 from bench.stream.rates import Floats, poisson_interval
 

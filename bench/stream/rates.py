@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from bench.statistics.shares import TAIL
+from bench.quality.shares import TAIL
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench.audio import AudioError, stream_audio
-from bench.corpora.base import SAMPLE_RATE_HZ, Int16Array
+from bench.data.audio import AudioError, stream_audio
+from bench.data.corpora.base import SAMPLE_RATE_HZ, Int16Array
 from bench.files import write_text_atomically
-from bench.open_run import open_run
 from bench.reading import is_number, read_object, reading
-from bench.run_scores import NoScoresError, read_scores
-from bench.runs import RunFolder
+from bench.results.open import open_run
+from bench.results.runs import RunFolder
+from bench.results.scores import NoScoresError, read_scores
 from bench.stream.detection import (
     CLIP_FAR,
     MAX_FALSE_ALARMS_PER_HOUR,

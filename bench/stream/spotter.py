@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.corpora.base import SAMPLE_RATE_HZ, Int16Array
-from bench.features import HOP_SAMPLES, N_FFT, POWER_CEILING, POWER_FLOOR, to_float
-from bench.score import keyword_probability
+from bench.data.corpora.base import SAMPLE_RATE_HZ, Int16Array
+from bench.data.features import HOP_SAMPLES, N_FFT, POWER_CEILING, POWER_FLOOR, to_float
+from bench.data.torchaudio_import import transforms
+from bench.quality.score import keyword_probability
 from bench.stream.detection import Frame
-from bench.torchaudio_import import transforms
 from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel
 from models.errors import ModelError
 from models.graph.stream import decision_frames, delay_frames

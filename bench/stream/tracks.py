@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.config import content_hash
-from bench.corpora.base import SAMPLE_RATE_HZ, Corpus
+from bench.data.clips import corpus_of
+from bench.data.corpora.base import SAMPLE_RATE_HZ, Corpus
 from bench.files import write_atomically
-from bench.open_run import corpus_of, open_run, run_at
 from bench.reading import read_arrays, reading
-from bench.records import RunRecord
-from bench.runs import RunFolder
+from bench.results.open import open_run, run_at
+from bench.results.records import RunRecord
+from bench.results.runs import RunFolder
 from bench.stream.joined import joined_stream, render, spoken_samples
 from bench.stream.operation import Track
 from bench.stream.run import Say

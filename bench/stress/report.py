@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from bench.report import plain_table
+from bench.terminal.tables import plain_table
 
 # Beside the conditions' names, in 80 columns.
 MODELS_A_TABLE = 3

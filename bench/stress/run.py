@@ -13,19 +13,20 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bench.corpora.progress import progress_bar
-from bench.features import log_mel
+from bench.data.clips import corpus_of
+from bench.data.corpora.progress import progress_bar
+from bench.data.features import log_mel
 from bench.files import write_text_atomically
-from bench.metrics import Floats, quality
-from bench.open_run import corpus_of, open_run, run_at
+from bench.quality.intervals import intervals
+from bench.quality.metrics import Floats, quality
+from bench.quality.score import EVAL_BATCH, keyword_probability, predict
 from bench.reading import reading
-from bench.records import ROW_FILE, RunRecord, load_results
-from bench.runs import RunFolder
-from bench.score import EVAL_BATCH, keyword_probability, predict
-from bench.statistics.intervals import intervals
+from bench.results.open import open_run, run_at
+from bench.results.records import ROW_FILE, RunRecord, load_results
+from bench.results.runs import RunFolder
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
 from bench.stress.waves import Material, degraded
-from bench.terminal import several
+from bench.texts import several
 from bench.threads import threads
 from compressors.chain import parse
 from models.errors import ResultsError

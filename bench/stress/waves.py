@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from bench.config import seed_from
-from bench.corpora.acoustics import (
+from bench.data.corpora.acoustics import (
     FloatArray,
     active_rms,
     babble,
@@ -20,9 +20,9 @@ from bench.corpora.acoustics import (
     rms,
     room_response,
 )
-from bench.corpora.base import Corpus
+from bench.data.corpora.base import Corpus
+from bench.data.torchaudio_import import functional
 from bench.stress.conditions import Condition
-from bench.torchaudio_import import functional
 
 VOICES = 6
 # Energy of the direct sound over that of the room: a speaker about a metre and a half away.

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from bench.cli import main
 from bench.config import RunConfig
-from bench.records import load_results
+from bench.results.records import load_results
 from compressors.chain import Chain
 
 SMALL = ["--epochs", "1", "--keyword", "start"]
@@ -219,7 +219,7 @@ def test_the_cache_is_shown_and_emptied(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_only_draws_or_simulates_is_not_imported_to_run() -> None:
     """Each of these takes half a second or more, and a run that is there already takes two."""
     heavy = "('matplotlib', 'seaborn', 'scipy.stats')"
-    code = f"import sys, bench.console; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, bench.terminal.console; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -288,7 +288,7 @@ def test_ended_from_outside_it_leaves_no_process_behind(
 def test_data_and_chains_are_checked_once_however_many_repeats(
     tone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import bench.console as console
+    import bench.terminal.console as console
 
     checked: list[str] = []
     original = console.check

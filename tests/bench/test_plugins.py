@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bench.figures.rows import converters
-from bench.records import load_results
-from bench.runs import RunFolder
+from bench.results.records import load_results
+from bench.results.runs import RunFolder
 from compressors.chain import Chain
 from compressors.surgery import narrow
 from examples.operation_prelu import PreluSpec
@@ -109,7 +109,7 @@ REGISTER = {
     for kind, module in (
         ("model", "models.registry"),
         ("compressor", "compressors.registry"),
-        ("corpus", "bench.corpora"),
+        ("corpus", "bench.data.corpora"),
     )
 }
 # What cannot be imported, and what is said of it.

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from bench.catalogue import catalogue
+from bench.terminal.catalogue import catalogue
 from compressors.chain import parse
 from compressors.registry import options, read
 from models import registry

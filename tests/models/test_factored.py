@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.measure import count_macs
+from bench.cost import count_macs
 from models.base import KwsModel, ModelOutput, ModelSpec, count_params, spec_values
 from models.crnn import Crnn, CrnnSpec
 from models.errors import ModelError

@@ -14,7 +14,7 @@ from scipy.stats import ttest_1samp
 
 from bench.cli import main
 from bench.compare.tables import compare, side
-from bench.metrics import auc
+from bench.quality.metrics import auc
 
 SPEAKERS = np.repeat([f"s{number}" for number in range(8)], 50)
 LABELS = np.tile(np.r_[np.ones(10), np.zeros(40)], 8)

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from bench.cli import main
 from bench.figures.det import mean_curve
 from bench.figures.plots import NothingToDrawError, draw_figure
-from bench.metrics import eer, frr_at_far
-from bench.run_scores import Scores, read_scores
-from bench.statistics.intervals import intervals
+from bench.quality.intervals import intervals
+from bench.quality.metrics import eer, frr_at_far
+from bench.results.scores import Scores, read_scores
 
 
 def clips(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from bench.features import log_mel, to_float
+from bench.data.features import log_mel, to_float
 from bench.ship.c_export import texts
 from bench.ship.c_host import FLAGS, compile_host, find_compiler
 from models.integer.file import load

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from bench.cli import main
-from bench.runs import RunFolder
+from bench.results.runs import RunFolder
 from bench.ship import latency
 from bench.ship.extras import MissingExtraError
 from bench.ship.latency import (

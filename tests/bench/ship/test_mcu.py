@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from bench.cli import main
 from bench.commands.mcu import CPU_NAMES
-from bench.corpora.base import Corpus
+from bench.data.corpora.base import Corpus
 from bench.files import write_atomically
 from bench.ship.mcu import Device, McuReport, ParityError, Part, measure, stream_logits
 from bench.ship.mcu_build import CPUS, build_image

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.runs import RunFolder
+from bench.results.runs import RunFolder
 from bench.ship.export import export_run
 from bench.ship.onnx_export import DIGEST, OnnxFileError, _digest, read_onnx, to_bytes, write_onnx
 from bench.ship.onnx_timing import timing_of

@@ -9,9 +9,9 @@ import soundfile as sf
 import torch
 
 from bench.config import Recipe, RunConfig
-from bench.corpora.base import CLIP_SAMPLES
-from bench.features import log_mel
-from bench.pipeline import run_chain
+from bench.data.corpora.base import CLIP_SAMPLES
+from bench.data.features import log_mel
+from bench.running.pipeline import run_chain
 from bench.ship.parity import INTEGER, Parity, parity, write_parity
 from models import registry
 from models.errors import KwsError

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus
+from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus
 from bench.stream.joined import Joined, joined_stream, render, speech_keyword_speech, spoken_samples
 from models.errors import CorpusError
 

@@ -14,8 +14,8 @@ from rich.console import Console
 import bench.stream.tracks as subject
 from bench.cli import main
 from bench.config import Recipe, RunConfig
-from bench.pipeline import run_chain
-from bench.records import RunRecord, save_record
+from bench.results.records import RunRecord, save_record
+from bench.running.pipeline import run_chain
 from bench.stream.operate import (
     LOOK_BACK,
     OperateConfig,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.audio import read_clip
-from bench.features import log_mel
+from bench.data.audio import read_clip
+from bench.data.features import log_mel
 from bench.stream.detection import Frame
 from bench.stream.spotter import StreamingSpotter, finish, flush_mel, init_mel, init_spotter, spot, stream_mel
 from compressors.quantization.dynamic_quant import DynamicQuant

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 import bench.stress.waves as subject
-from bench.corpora.base import Corpus
+from bench.data.corpora.base import Corpus
 from bench.stress.conditions import CONDITIONS, NOISES, Condition
 from bench.stress.waves import Material, at_rate, degraded, in_room
 

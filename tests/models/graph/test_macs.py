@@ -3,7 +3,7 @@ import torch
 from ptflops.pytorch_ops import MODULES_MAPPING
 from torch import nn
 
-from bench.measure import count_macs
+from bench.cost import count_macs
 from models.base import KwsModel, ModelOutput, ModelSpec
 from models.crnn import CrnnSpec
 from models.graph.macs import macs_by_node

@@ -1,0 +1,1 @@
+"""What a run hears: recordings, corpora, features, and the clips of a run."""

@@ -1,0 +1,35 @@
+"""What a trained model says about clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bench.quality.metrics import Floats
+
+EVAL_BATCH = 512
+
+
+def predict(
+    model: nn.Module, features: Tensor, rows: npt.NDArray[np.int64], batch: int = EVAL_BATCH
+) -> Tensor:
+    """Logits (n, K) of some rows of the features (N, M, T), without gradients.
+
+    Args:
+        model: In any form that maps (B, M, T) to ``ModelOutput``.
+        features: Of the whole corpus.
+        rows: Which clips.
+        batch: Clips a call; 1 for dynamically quantized models, whose scales depend on the whole call.
+    """
+    model.eval()
+    with torch.inference_mode():
+        blocks = [model(features[block]).logits for block in torch.split(torch.from_numpy(rows), batch)]
+    return torch.cat(blocks)
+
+
+def keyword_probability(logits: Tensor) -> Floats:
+    """Softmax probability of the keyword in double precision, so that confident clips don't tie at 1."""
+    probability: Floats = torch.softmax(logits.double(), dim=1)[:, 1].numpy()
+    return probability

@@ -1,0 +1,179 @@
+"""The run folder: the configuration, the history, the weights, the scores and the row of one model."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import nn
+
+from bench.config import CLIP_FRAMES
+from bench.files import file_name, write_atomically, write_text_atomically
+from bench.reading import AGAIN, read_object, read_tensors, reading
+from bench.results.scores import SCORES_FILE
+from bench.results.weights import load_state, save_atomically
+from compressors.chain import Chain, parse
+from models.base import N_CLASSES, N_MELS, KwsModel, ModelSpec, example_input, spec_values
+from models.budget import refuse_larger
+from models.integer import file as kws_file
+from models.integer.kws import IntegerKws
+from models.registry import build, family
+from models.shipped import FORMS, Shipped
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``OUT/runs/<run id>/``; the row, written last, marks it complete.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name, which ends in a hash of all that determines the result."""
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        """What the model is, and what it was trained with."""
+        return self.path / "config.json"
+
+    @property
+    def weights_file(self) -> Path:
+        """The float weights."""
+        return self.path / "weights.pt"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished training goes on from; gone once it is done."""
+        return self.path / "checkpoint.pt"
+
+    def beside(self, name: str, keywords: Iterable[str]) -> Path:
+        """Where tables of several runs go: a folder beside ``runs/``, and in it one for a single keyword."""
+        folder = self.path.absolute().parent
+        words = set(keywords)
+        inside = file_name(words.pop()) if len(words) == 1 else ""
+        return (folder.parent if folder.name == "runs" else self.path) / name / inside
+
+    def save_config(self, model: str, chain: Chain, spec: ModelSpec, config: Mapping[str, Any]) -> None:
+        """Writes what a stranger needs to build the model again, and what it was trained with."""
+        about = {"model": model, "chain": chain.text, "spec": spec_values(spec), "run": dict(config)}
+        write_text_atomically(self.config_file, json.dumps(about, indent=1, default=asdict))
+
+    def save_history(self, history: Sequence[DataclassInstance]) -> None:
+        """Writes one line an epoch."""
+        table = pd.DataFrame([asdict(epoch) for epoch in history])
+        write_text_atomically(self.path / "history.csv", table.to_csv(index=False))
+
+    def save_model(self, model: KwsModel, form: Shipped) -> None:
+        """Writes the float weights, and beside them the file of the form that ships where that is another.
+
+        A model whose file holds all of it is read back from there. A converted state_dict holds objects
+        that torch only reads by running code from the file, so it is kept for its bytes, and the model is
+        made again from the float weights.
+        """
+        save_atomically(model.state_dict(), self.weights_file)
+        if form.file:
+            write_atomically(self.path / form.file, form.content())
+
+    def save_scores(self, scores: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Writes keyword probability, label and speaker of every clip, by split, in the corpus's order."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **dict(scores))
+        write_atomically(self.path / SCORES_FILE, buffer.getvalue())
+
+    def config(self) -> dict[str, Any]:
+        """What ``save_config`` wrote.
+
+        Raises:
+            ResultsError: The file is missing or damaged.
+        """
+        with reading(self.config_file):
+            return read_object(self.config_file)
+
+    def load_model(self) -> nn.Module:
+        """The model as it ships, in evaluation mode.
+
+        Raises:
+            KwsError: The folder holds no complete run, or its files are damaged.
+        """
+        for name, read in FORMS.items():
+            if (self.path / name).exists():
+                whole = read(self.path / name)
+                _check_form(whole, self.path / name)
+                return whole.eval()
+        model, chain = self.load_float_model()
+        with reading(self.weights_file):
+            shipped = chain.convert(model).eval()
+            refuse_strange(shipped)
+        return shipped
+
+    def load_float_model(self) -> tuple[KwsModel, Chain]:
+        """The model before its conversion, in evaluation mode, and the chain; not for one of integers.
+
+        Raises:
+            ResultsError: The folder holds no complete run, or its files are damaged.
+        """
+        about = self.config()
+        with reading(self.config_file, f"{AGAIN}, or give the --plugin that it was made with"):
+            default = family(about["model"]).default
+            spec = read_spec(about["model"], about["spec"])
+            refuse_larger(spec, default)
+            chain = parse(about["chain"], default)
+            with torch.random.fork_rng(devices=[]):
+                model: KwsModel = build(spec)
+            refuse_strange(model)
+        with reading(self.weights_file):
+            load_state(model, read_tensors(self.weights_file))
+        return model.eval(), chain
+
+
+def load_integer(path: Path) -> IntegerKws:
+    """The model of a ``.kws`` file, in evaluation mode.
+
+    Raises:
+        KwsError: It cannot be read, or is no model of a clip.
+    """
+    model = IntegerKws(kws_file.load(path))
+    _check_form(model, path)
+    return model.eval()
+
+
+def _check_form(model: KwsModel, path: Path) -> None:
+    with reading(path):
+        refuse_strange(model)
+
+
+def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:
+    """A specification from the plain values that ``spec_values`` gave; JSON has made tuples lists."""
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return type(family(model).default)(**plain)
+
+
+def refuse_strange(model: nn.Module) -> None:
+    """Refuses a model that does not tell the keyword from the rest in a clip; use it inside ``reading``."""
+    mels = getattr(getattr(model, "spec", None), "n_mels", N_MELS)
+    if mels != N_MELS:
+        raise ValueError(f"a model of {mels} mel bands, and features have {N_MELS}")
+    with torch.inference_mode():
+        logits = model(example_input(frames=CLIP_FRAMES)).logits
+    if logits.shape != (1, N_CLASSES):
+        raise ValueError(f"a model of {logits.shape[-1]} classes, and there are {N_CLASSES}")
+    if not logits.isfinite().all():
+        raise ValueError("the model's outputs are no numbers")

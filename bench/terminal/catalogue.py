@@ -1,0 +1,58 @@
+"""What there is to choose from, and where each comes from: the text of ``bench list``."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from bench.config import RECIPES
+from bench.data.corpora import corpora
+from bench.plugins import origin
+from bench.presets import load_preset, preset_names
+from compressors.base import Compressor
+from compressors.registry import compressors, default_text, options, written
+from models.base import ModelSpec, spec_values
+from models.registry import Family, family, names
+
+
+def catalogue() -> dict[str, list[str]]:
+    """The lines of each section."""
+    return {
+        "compressors": [line for token, kind in compressors().items() for line in _compressor(token, kind)],
+        "models": [line for name in names() for line in _model(family(name))],
+        "recipes": [
+            f"  {name}  {recipe.epochs} epochs, batch {recipe.batch_size}, peak rate {recipe.learning_rate:g}"
+            for name, recipe in RECIPES.items()
+        ],
+        "presets": [f"  {name}  {load_preset(name).summary}" for name in preset_names()],
+        "data": [
+            *(f"  {name} ({origin(opener.__module__)})" for name, opener in corpora().items()),
+            "  or a folder of WORD/CLIP.wav (or .flac, .opus, .mp3, ...)",
+        ],
+    }
+
+
+def _compressor(token: str, kind: type[Compressor]) -> list[str]:
+    marks = [entry.metadata.get("of_the_model") for entry in fields(kind)]
+    shown = [f"the {mark} of the model" for mark in marks if mark]
+    shown += [f"{option.name}={default_text(option)}" for option in options(kind)]
+    summary = f"  {token:<4}{kind.summary} ({origin(kind.__module__)})"
+    return [summary, f"      options: {', '.join(shown) or 'none'}"]
+
+
+def _model(kind: Family) -> list[str]:
+    base = f"  {kind.name}  {_fields(kind.default.written_out())} ({origin(kind.model.__module__)})"
+    students = {"student": kind.student}
+    if kind.aligned != kind.student:
+        students["with ad or fd"] = kind.aligned
+    return [
+        base,
+        *(f"      {name}: {_fields(spec, kind.default)}" for name, spec in students.items() if spec),
+    ]
+
+
+def _fields(spec: ModelSpec, base: ModelSpec | None = None) -> str:
+    """The fields of a specification, of a student those that are not the base's."""
+    found = spec_values(spec).items()
+    return ", ".join(
+        f"{name}={written(value)}" for name, value in found if base is None or getattr(base, name) != value
+    )

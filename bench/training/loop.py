@@ -1,0 +1,168 @@
+"""One flat training loop for base and students alike."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.config import Recipe, seed_from
+from bench.data.clips import Clips
+from bench.data.features import augment, log_mel, mask_, to_float
+from bench.quality.metrics import au_fa_fr
+from bench.quality.score import keyword_probability, predict
+from bench.training.state import Epoch, Training
+from bench.training.teacher import Answer, Teacher
+from compressors.base import TrainStep
+from compressors.chain import Chain
+from compressors.taps import listening
+from models.base import KwsModel, ModelOutput
+
+
+class DivergedError(ArithmeticError):
+    """A loss that is no longer a number."""
+
+
+Report = Callable[[Epoch], None]
+
+
+def train(
+    training: Training,
+    chain: Chain,
+    teacher: Teacher | None,
+    clips: Clips,
+    *,
+    epochs: int,
+    target: float | None,
+    seed: int,
+    report: Report,
+) -> None:
+    """Trains, up to so many epochs in all, and keeps the weights of the best.
+
+    Every draw of an epoch depends on the seed and the epoch's number alone, so a training that goes on
+    from its checkpoint ends as one that was never interrupted.
+
+    Args:
+        training: New or resumed.
+        chain: Gives the loss terms, and the surgery after which quality is measured.
+        teacher: Answers for the trained base, or None where the chain needs none.
+        clips: Training and validation clips.
+        epochs: At most so many.
+        target: Ends as soon as au_fa_fr on validation is at most this.
+        seed: Of all draws.
+        report: Called after every epoch.
+
+    Raises:
+        DivergedError: The loss is not finite.
+    """
+    for epoch in range(len(training.history) + 1, epochs + 1):
+        if training.epochs_to(target) is not None:
+            break
+        started = time.perf_counter()
+        torch.manual_seed(seed_from("epoch", seed, epoch))
+        loss = _train_epoch(training, chain, teacher, clips, epoch - 1, epochs)
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss was {loss} in epoch {epoch}; a lower learning rate may help")
+        logits = predict(chain.surgery(training.model), clips.features.clean, clips.validation)
+        if not logits.isfinite().all():
+            raise DivergedError(
+                f"the outputs were no numbers in epoch {epoch}; a lower learning rate may help"
+            )
+        labels, scores = clips.labels[clips.validation], keyword_probability(logits)
+        line = Epoch(
+            epoch=epoch,
+            loss=loss,
+            validation_loss=functional.cross_entropy(logits, torch.from_numpy(labels)).item(),
+            validation_au_fa_fr=au_fa_fr(labels, scores),
+            seconds=time.perf_counter() - started,
+        )
+        training.add(line, scores)
+        report(line)
+
+
+def _train_epoch(
+    training: Training, chain: Chain, teacher: Teacher | None, clips: Clips, epochs_done: int, epochs: int
+) -> float:
+    """One pass; returns the mean loss of its steps."""
+    model, recipe, optimizer = training.model, training.recipe, training.optimizer
+    model.train()
+    steps = math.ceil(len(clips.train) / recipe.batch_size)
+    total = 0.0
+    for step, batch in enumerate(_batches(clips, recipe)):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * _schedule(recipe, epochs_done * steps + step, epochs * steps)
+        features = mask_(batch.features, recipe)
+        taught = teacher.answer(features, batch.rows) if teacher else None
+        loss = _loss(model, chain, taught, features, batch.labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        optimizer.step()
+        total += loss.item()
+    return total / steps
+
+
+def _loss(model: KwsModel, chain: Chain, taught: Answer | None, features: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, at the weight that the chain leaves it, plus the chain's own terms."""
+    with listening(model, chain.student_taps(model.spec)) as heard:
+        student: ModelOutput = model(features)
+    loss = (1 - chain.task_share()) * functional.cross_entropy(student.logits, labels)
+    output, base_heard = taught or (None, {})
+    for term in chain.loss_terms(TrainStep(model, student, output, labels, heard, base_heard)).values():
+        loss = loss + term
+    return loss
+
+
+def _schedule(recipe: Recipe, step: int, steps: int) -> float:
+    """The learning rate's factor: a linear warm-up over a tenth, then a cosine down to zero."""
+    if not recipe.cosine:
+        return 1.0
+    warm = max(1, steps // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+class Batch(NamedTuple):
+    """What one step draws.
+
+    Attributes:
+        features: Log-mel without masks, shape (B, M, T).
+        labels: Shape (B,).
+        rows: Which entries of the flat bank they are, shape (B,); None where they were made for this step.
+    """
+
+    features: Tensor
+    labels: Tensor
+    rows: Tensor | None
+
+
+def _batches(clips: Clips, recipe: Recipe) -> Iterator[Batch]:
+    """An epoch of batches: both classes equally often, with replacement."""
+    labels = torch.from_numpy(clips.labels[clips.train])
+    order = _balanced(labels)
+    generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+    bank = clips.features.bank.flatten(0, 1)
+    for drawn in torch.split(order, recipe.batch_size):
+        rows = None
+        if recipe.versions:
+            rows = torch.randint(recipe.versions, (len(drawn),)) * len(labels) + drawn
+            features = bank.index_select(0, rows).float()
+        else:
+            waves = to_float(clips.waveforms[clips.train[drawn.numpy()]])
+            features = log_mel(augment(waves, recipe.augmentation, clips.noise, generator))
+        yield Batch(features, labels[drawn], rows)
+
+
+def _balanced(labels: Tensor) -> Tensor:
+    """As many rows as there are labels, drawn with replacement, each class with equal chance."""
+    positive, negative = labels.nonzero().flatten(), (labels == 0).nonzero().flatten()
+    draws = len(labels)
+    pick_positive = positive[torch.randint(len(positive), (draws,))]
+    pick_negative = negative[torch.randint(len(negative), (draws,))]
+    return torch.where(torch.rand(draws) < 0.5, pick_positive, pick_negative)

@@ -1,0 +1,266 @@
+"""Reading audio: against whole-file resampling, brute force, and samples known beforehand."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO, cast
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from bench.data.audio import (
+    READ_FRAMES,
+    SEARCH_SAMPLES,
+    AudioError,
+    begins_like_audio,
+    fit_clip,
+    read_audio,
+    read_clip,
+    reduced_rates,
+    stream_audio,
+    to_int16,
+)
+from bench.data.corpora.base import CLIP_SAMPLES, Int16Array
+from bench.data.torchaudio_import import functional
+
+RATES_HZ = (8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000)
+
+
+def noise(samples: int, seed: int = 0, level: float = 3_000.0) -> Int16Array:
+    """Gaussian noise as int16, shape (samples,)."""
+    return (np.random.default_rng(seed).standard_normal(samples) * level).astype(np.int16)
+
+
+def whole_resampled(samples: Int16Array, rate_hz: int) -> Int16Array:
+    """The whole file resampled at once, in double precision."""
+    signal = torch.from_numpy(samples.astype(np.float64) / 32_768)
+    resampled = functional.resample(signal, rate_hz, 16_000).numpy()
+    whole: Int16Array = np.clip(np.rint(resampled * 32_768), -32_768, 32_767).astype(np.int16)
+    return whole
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "WAV", "FLAC"])
+def test_int16_files_are_read_exactly(tmp_path: Path, suffix: str) -> None:
+    samples = noise(2 * READ_FRAMES + 17)
+    samples[:4] = (32_767, -32_768, 1, -1)
+    soundfile.write(tmp_path / f"clip.{suffix}", samples, 16_000)
+    read = read_audio(tmp_path / f"clip.{suffix}")
+    assert read.dtype == np.int16
+    np.testing.assert_array_equal(read, samples)
+
+
+def test_stereo_is_the_mean_of_both_channels(tmp_path: Path) -> None:
+    both = np.stack([noise(5_000, 1), noise(5_000, 2)], axis=1)
+    soundfile.write(tmp_path / "clip.wav", both, 16_000)
+    mean = np.rint(both.astype(np.float64).mean(axis=1))
+    np.testing.assert_array_equal(read_audio(tmp_path / "clip.wav"), mean)
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_other_rates_equal_resampling_the_whole_file(tmp_path: Path, rate_hz: int) -> None:
+    samples = noise(2 * READ_FRAMES + 1_234)
+    soundfile.write(tmp_path / "clip.flac", samples, rate_hz)
+    read, truth = read_audio(tmp_path / "clip.flac"), whole_resampled(samples, rate_hz)
+    assert read.shape == truth.shape
+    assert np.abs(read.astype(int) - truth).max() <= 1
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100])
+@pytest.mark.parametrize("length", [1, 2, 100, 441, 3_528, 7_057])
+def test_short_files_equal_resampling_the_whole_file(tmp_path: Path, rate_hz: int, length: int) -> None:
+    samples = noise(length)
+    soundfile.write(tmp_path / "clip.wav", samples, rate_hz)
+    read, truth = read_audio(tmp_path / "clip.wav"), whole_resampled(samples, rate_hz)
+    assert read.shape == truth.shape
+    assert np.abs(read.astype(int) - truth).max() <= 1
+
+
+@pytest.mark.parametrize("rate_hz", [*RATES_HZ, 11_127, 47_999])
+def test_a_tone_keeps_its_pitch_and_level(tmp_path: Path, rate_hz: int) -> None:
+    tone = 10_000 * np.sin(2 * np.pi * 1_000 * np.arange(rate_hz) / rate_hz)
+    soundfile.write(tmp_path / "tone.wav", np.rint(tone).astype(np.int16), rate_hz)
+    read = read_audio(tmp_path / "tone.wav")
+    assert abs(len(read) - 16_000) <= 12
+    middle = read[4_000:12_000].astype(np.float64)
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(8_000), 64_000))
+    assert abs(int(spectrum.argmax()) / 64_000 * 16_000 - 1_000) < 1
+    assert middle.std() == pytest.approx(10_000 / np.sqrt(2), rel=0.01)
+
+
+def test_common_rates_are_not_rounded() -> None:
+    for rate_hz in (*RATES_HZ, 12_000, 24_000, 37_800, 88_200, 176_400, 192_000):
+        period_in, period_out = reduced_rates(rate_hz)
+        assert period_in * 16_000 == period_out * rate_hz
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100, 8_000])
+@pytest.mark.parametrize("block_samples", [1_000, 16_000, 70_000, 1_000_000])
+def test_blocks_make_no_difference(tmp_path: Path, rate_hz: int, block_samples: int) -> None:
+    soundfile.write(tmp_path / "long.wav", noise(150_001), rate_hz)
+    whole = read_audio(tmp_path / "long.wav")
+    blocks = list(stream_audio(tmp_path / "long.wav", block_samples))
+    assert all(len(block) == block_samples for block in blocks[:-1])
+    assert 0 < len(blocks[-1]) <= block_samples
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 8_000])
+def test_streaming_needs_no_more_memory_for_longer_files(tmp_path: Path, rate_hz: int) -> None:
+    soundfile.write(tmp_path / "long.wav", noise(3_000_000), rate_hz)
+    next(stream_audio(tmp_path / "long.wav", 16_000))
+    tracemalloc.start()
+    try:
+        samples = sum(len(block) for block in stream_audio(str(tmp_path / "long.wav"), 16_000))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert samples == 3_000_000 * 16_000 // rate_hz
+    assert peak_bytes < 3_000_000
+
+
+class Trickle(io.BytesIO):
+    """A stream that gives few bytes at a time, like a pipe, and notes how many were taken."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most 333 bytes."""
+        return super().read(min(size or 0, 333))
+
+
+def test_raw_pcm_streams_come_in_blocks_as_they_are() -> None:
+    samples = noise(10_500)
+    stream = Trickle(samples.astype("<i2").tobytes() + b"\x01")
+    blocks = stream_audio(cast(BinaryIO, stream), 1_000)
+    np.testing.assert_array_equal(next(blocks), samples[:1_000])
+    assert stream.tell() == 2_000
+    rest = list(blocks)
+    assert [len(block) for block in rest] == [1_000] * 9 + [500]
+    np.testing.assert_array_equal(np.concatenate(rest), samples[1_000:])
+
+
+def test_a_dash_is_raw_pcm_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = noise(1_500)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(samples.astype("<i2").tobytes())))
+    np.testing.assert_array_equal(np.concatenate(list(stream_audio("-", 1_000))), samples)
+
+
+def test_blocks_without_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="block_samples"):
+        stream_audio(io.BytesIO(), 0)
+
+
+@pytest.mark.parametrize("length", [0, 1, 9_999, 15_999])
+def test_short_clips_are_padded_evenly(length: int) -> None:
+    samples = noise(length) | 1
+    fitted = fit_clip(samples)
+    before = (CLIP_SAMPLES - length) // 2
+    assert fitted.shape == (CLIP_SAMPLES,)
+    assert fitted.dtype == np.int16
+    np.testing.assert_array_equal(fitted[before : before + length], samples)
+    assert not fitted[:before].any()
+    assert not fitted[before + length :].any()
+
+
+def test_a_clip_of_one_second_stays_as_it_is() -> None:
+    np.testing.assert_array_equal(fit_clip(noise(CLIP_SAMPLES)), noise(CLIP_SAMPLES))
+
+
+@pytest.mark.parametrize("length", [16_001, 17_000, 40_000])
+def test_of_long_clips_the_loudest_second_is_kept(length: int) -> None:
+    samples = (noise(length) * np.linspace(0.1, 1, length) ** 2 * np.sin(np.arange(length) / 5_000)).astype(
+        np.int16
+    )
+    squares = samples.astype(np.float64) ** 2
+    energies = [squares[start : start + CLIP_SAMPLES].sum() for start in range(length - CLIP_SAMPLES + 1)]
+    start = int(np.argmax(energies))
+    np.testing.assert_array_equal(fit_clip(samples), samples[start : start + CLIP_SAMPLES])
+
+
+@pytest.mark.parametrize("start", [0, SEARCH_SAMPLES - 1, SEARCH_SAMPLES, SEARCH_SAMPLES + 5])
+def test_the_loudest_second_is_found_in_long_recordings(start: int) -> None:
+    samples = np.ones(SEARCH_SAMPLES + 5 + CLIP_SAMPLES, np.int16)
+    samples[start : start + CLIP_SAMPLES] = -32_768
+    np.testing.assert_array_equal(fit_clip(samples), np.full(CLIP_SAMPLES, -32_768))
+
+
+def test_read_clip_is_one_second_of_any_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.flac", noise(2_000), 8_000)
+    np.testing.assert_array_equal(
+        read_clip(tmp_path / "short.flac"), fit_clip(read_audio(tmp_path / "short.flac"))
+    )
+    assert read_clip(tmp_path / "short.flac").shape == (CLIP_SAMPLES,)
+
+
+def test_float_files_are_scaled_and_clipped(tmp_path: Path) -> None:
+    soundfile.write(
+        tmp_path / "float.wav",
+        np.array([0.5, -1.0, 1.0, 2.0, -3.0, 0.0], np.float32),
+        16_000,
+        subtype="FLOAT",
+    )
+    assert read_audio(tmp_path / "float.wav").tolist() == [16_384, -32_768, 32_767, 32_767, -32_768, 0]
+
+
+def test_to_int16_gives_back_every_int16_value() -> None:
+    values = np.arange(-32_768, 32_768).astype(np.int16)
+    np.testing.assert_array_equal(to_int16(values.astype(np.float32) / np.float32(32_768)), values)
+
+
+@pytest.mark.parametrize("kind", [("OGG", "OPUS"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("name", ["clip", "clip.raw", "clip.wav"])
+def test_compressed_speech_is_read_whole_and_close(tmp_path: Path, kind: tuple[str, str], name: str) -> None:
+    """A chirp survives the coder: as long as it was, in its place, 20 dB above what the coder changed."""
+    time_s = np.arange(24_000) / 16_000
+    chirp = 0.4 * np.sin(2 * np.pi * (200 + 400 * time_s) * time_s)
+    soundfile.write(str(tmp_path / name), chirp, 16_000, format=kind[0], subtype=kind[1])
+    assert begins_like_audio(tmp_path / name)
+    read = read_audio(tmp_path / name)
+    assert len(read) == 24_000
+    middle = slice(2_000, 22_000)  # coders fade in and out
+    changed = read[middle] / 32_768 - chirp[middle]
+    assert 10 * np.log10(np.square(chirp[middle]).mean() / np.square(changed).mean()) > 20
+
+
+@pytest.mark.parametrize("rate_hz", [0, 1, 1_999, 768_001, 2**31 - 1])
+def test_rates_that_no_speech_has_are_refused(tmp_path: Path, rate_hz: int) -> None:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, noise(1_000), 16_000)
+    header = bytearray(path.read_bytes())
+    header[24:28] = struct.pack("<I", rate_hz)
+    path.write_bytes(header)
+    with pytest.raises(AudioError, match=r"rate|Rate"):
+        read_clip(path)
+
+
+@pytest.mark.parametrize("rate_hz", [2_000, 768_000])
+def test_the_least_and_the_greatest_rate_can_be_read(tmp_path: Path, rate_hz: int) -> None:
+    soundfile.write(tmp_path / "clip.wav", noise(2 * rate_hz), rate_hz)
+    assert len(read_audio(tmp_path / "clip.wav")) == 32_000
+
+
+def test_files_that_are_no_audio_are_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("hello")
+    (tmp_path / "empty.flac").write_bytes(b"")
+    soundfile.write(tmp_path / "none.wav", noise(0), 16_000)
+    soundfile.write(tmp_path / "whole.flac", noise(16_000), 16_000)
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "whole.flac").read_bytes()[:9_000])
+    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan], np.float32), 16_000, subtype="FLOAT")
+    reasons = {
+        "text.wav": "Format not recognised",
+        "empty.flac": "Format not recognised",
+        "none.wav": "holds no samples",
+        "cut.flac": "flac decoder lost sync",
+        "nan.wav": "holds samples that are no finite numbers",
+        "missing.wav": "no such file",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(AudioError) as caught:
+            read_clip(tmp_path / name)
+        assert caught.value.reason == reason
+        assert str(caught.value) == f"{tmp_path / name}: {reason}"

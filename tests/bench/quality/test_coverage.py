@@ -1,0 +1,133 @@
+"""The promise of the intervals and of the test, on scores of known truth.
+
+Margins are two and a half standard errors of the simulation itself: what is outside is no accident.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from bench.quality.coverage import (
+    SIZES,
+    Regime,
+    auc_of,
+    coverage,
+    draw_scores,
+    false_positive_rate,
+    truth,
+)
+from bench.quality.intervals import intervals
+
+TEST, VALIDATION, SEVERAL, VOICES = SIZES
+MANY = (100, 200, 1800)
+SHARES = ("frr_at_far_1pct", "frr_at_far_01pct", "accuracy")
+
+
+def margin(rate: float, trials: int) -> float:
+    return 2.5 * math.sqrt(rate * (1 - rate) / trials)
+
+
+def test_scores_have_the_truth_that_they_claim() -> None:
+    regime = Regime(2000, 20_000, 60_000, 0.95, speaker_share=0.3, keyword_share=0.5)
+    drawn = draw_scores(regime, np.random.default_rng(0))
+    hits, others = drawn.scores[0][drawn.labels == 1], np.sort(drawn.scores[0][drawn.labels == 0])
+    assert roc_auc_score(drawn.labels, drawn.scores[0]) == pytest.approx(0.95, abs=0.004)
+    expected = truth(regime)
+    assert (hits < 0.5).mean() == pytest.approx(expected["eer"], abs=0.01)
+    assert (hits < others[-600]).mean() == pytest.approx(expected["frr_at_far_1pct"], abs=0.02)
+    by_speaker = norm.ppf(hits).reshape(2000, 10)
+    assert by_speaker.var() == pytest.approx(1, abs=0.04)
+    # Of ten clips a speaker a tenth of the variance within is left in their means.
+    assert by_speaker.mean(1).var() == pytest.approx(0.5 + 0.5 / 10, abs=0.04)
+
+
+@pytest.mark.parametrize("miss_rate", [0.0, 0.003, 0.3])
+def test_the_area_of_a_miss_rate_is_that_of_the_miss_rate(miss_rate: float) -> None:
+    for name, far in (("frr_at_far_1pct", 0.01), ("frr_at_far_01pct", 0.001)):
+        assert truth(Regime(4, 40, 1560, auc_of(miss_rate, far)))[name] == pytest.approx(miss_rate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sizes", "auc", "trials"),
+    [
+        (TEST, 0.95, 800),
+        (TEST, 0.99, 800),
+        (TEST, 0.999, 800),
+        (VALIDATION, 0.95, 700),
+        (VALIDATION, 0.99, 700),
+        (VALIDATION, 0.999, 700),
+        (MANY, 0.99, 300),
+        (MANY, 0.999, 300),
+    ],
+)
+def test_the_interval_of_the_area_covers_the_truth(
+    sizes: tuple[int, int, int], auc: float, trials: int
+) -> None:
+    found = coverage(Regime(*sizes, auc), ("one_minus_auc",), trials=trials, draws=150)["one_minus_auc"].held
+    assert 0.93 - margin(0.93, trials) <= found <= 0.97 + margin(0.97, trials)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [TEST, VALIDATION])
+def test_where_mostly_no_error_is_seen_it_covers_more_than_it_says(sizes: tuple[int, int, int]) -> None:
+    """A bound from no error at all never misses, so 97 % cannot be met from above: 98 to 99 % is what is."""
+    found = coverage(Regime(*sizes, 0.9999), ("one_minus_auc",), trials=400, draws=150)["one_minus_auc"].held
+    assert found >= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize(("miss_rate", "trials"), [(0.01, 50), (0.1, 150), (0.3, 150)])
+@pytest.mark.parametrize(("share", "keyword_share", "least"), [(0.3, 0.3, 0.9), (0.1, 0.5, 0.94)])
+def test_the_intervals_of_shares_cover_the_truth(
+    sizes: tuple[int, int, int],
+    miss_rate: float,
+    trials: int,
+    share: float,
+    keyword_share: float,
+    least: float,
+) -> None:
+    """Of speakers that differ much in all, and of such as repeat their word as recorded ones do."""
+    regime = Regime(*sizes, auc_of(miss_rate), share, keyword_share)
+    found = coverage(regime, SHARES, trials=trials, draws=1)
+    assert found["frr_at_far_1pct"].given == found["accuracy"].given == 1
+    assert found["frr_at_far_1pct"].held >= 0.95 - margin(0.95, trials)
+    assert found["accuracy"].held >= least - margin(least, trials)
+    # A tenth of a per cent is two clips, or four of many speakers: the others say nothing of the threshold.
+    rare = found["frr_at_far_01pct"]
+    assert rare.given > 0.9 if sizes == VOICES else rare.given == 0
+    assert not rare.held < 0.94 - margin(0.94, trials)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most"), [(TEST, 0.15), (VALIDATION, 0.1), (SEVERAL, 0.04), (VOICES, 0.015)]
+)
+def test_of_a_model_that_never_errs_little_is_said(sizes: tuple[int, int, int], most: float) -> None:
+    drawn = draw_scores(Regime(*sizes, auc_of(0.0)), np.random.default_rng(0))
+    found = intervals(drawn.labels, drawn.scores[0], drawn.speakers, measures=("frr_at_far_1pct",))
+    assert found["frr_at_far_1pct"].low == 0
+    # Not below what independent clips leave open.
+    assert 1 - 0.025 ** (1 / sizes[1]) <= found["frr_at_far_1pct"].high <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sizes", "trials"), [(TEST, 600), (VALIDATION, 400), (MANY, 250)])
+@pytest.mark.parametrize("auc", [0.95, 0.999])
+def test_equal_models_are_rarely_called_different(
+    sizes: tuple[int, int, int], trials: int, auc: float
+) -> None:
+    found = false_positive_rate(Regime(*sizes, auc), "one_minus_auc", trials=trials, draws=150)
+    assert found <= 0.05 + margin(0.05, trials)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("measure", ["frr_at_far_1pct", "eer"])
+def test_equal_models_of_few_errors_are_rarely_called_different(measure: str) -> None:
+    found = false_positive_rate(Regime(*SEVERAL, auc_of(0.003)), measure, trials=300, draws=100)
+    assert found <= 0.05 + margin(0.05, 300)

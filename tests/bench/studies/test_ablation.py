@@ -1,0 +1,124 @@
+"""What a chain owes each of its compressors."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.config import RunConfig
+from bench.figures.ablation import draw_ablation
+from bench.results.records import RunRecord, append_record
+from bench.running.executors import Outcome
+from bench.studies.ablation import contributions, orders, variants
+from bench.terminal.console import ablate_and_show, run_and_show
+from bench.terminal.tables import missing_lines
+from models.crnn import CrnnSpec
+from models.errors import ChainError
+
+ROW = RunRecord(
+    run_id="r", label="B", chain="", model="crnn", data="d", corpus_hash="h", keyword="k", recipe="r", seed=0
+)
+
+
+def row(chain: str, size_kb: float, macs: int, miss: float, seed: int = 0) -> RunRecord:
+    area = {"one_minus_auc": miss, "one_minus_auc_low": miss / 2, "one_minus_auc_high": 2 * miss}
+    cost = {"size_kb": size_kb, "macs": macs, "params": 100}
+    return replace(ROW, chain=chain, label=chain.upper(), seed=seed, **area, **cost)
+
+
+def test_each_compressor_is_left_out_once_and_a_useless_rest_says_why() -> None:
+    found = {each.left_out: each for each in variants("dq+sp:keep=0.5+kd", CrnnSpec())}
+    assert {name: each.chain for name, each in found.items()} == {
+        "nothing": "dq+sp:keep=0.5+kd",
+        "dq": "sp:keep=0.5+kd",
+        "sp": "dq+kd",
+        "kd": "dq+sp:keep=0.5",
+        "all": "",
+    }
+    alone = {each.left_out: each for each in variants("sp+ad:hidden=64,channels=8", CrnnSpec())}
+    assert "nothing gets smaller" in alone["sp"].reason
+    with pytest.raises(ChainError, match="nothing to leave out"):
+        variants("base", CrnnSpec())
+
+
+def test_every_order_is_either_a_run_or_refused() -> None:
+    found = orders("dq+sp+ad+kd", CrnnSpec())
+    texts = [text for order in found.allowed.values() for text in order]
+    assert len(texts) + len(found.refused) == math.factorial(4)
+    assert not set(texts) & set(found.refused)
+    # A conversion stands first; what trains and what cuts commute among themselves.
+    assert all(text.startswith("dq+") for text in texts)
+    assert list(found.allowed) == ["dq+sp+ad+kd"]
+
+
+def test_contributions_are_ratios_to_the_whole_and_means_over_repeats(tmp_path: Path) -> None:
+    records = [
+        row("dq+kd", 10.0, 300, 0.02),
+        row("dq+kd", 10.0, 300, 0.04, seed=1),
+        row("kd", 30.0, 300, 0.01),
+        row("kd", 30.0, 300, 0.03, seed=1),
+        row("dq", 80.0, 1800, 0.001),
+        replace(row("", 280.0, 1800, 0.0), status="diverged", reason="the loss was nan"),
+    ]
+    table = contributions(variants("dq+kd", CrnnSpec()), records).set_index("left_out")
+    assert table["runs"].to_dict() == {"nothing": 2, "dq": 2, "kd": 1, "all": 0}
+    assert table.loc["dq", "size_kb_ratio"] == pytest.approx(3.0)
+    assert table.loc["kd", "macs_ratio"] == pytest.approx(6.0)
+    # The whole chain's .03 less the .02 that it has without dq.
+    assert table.loc["dq", "one_minus_auc_change"] == pytest.approx(0.01)
+    assert table.loc["nothing", "one_minus_auc_high"] == pytest.approx(0.06)
+    assert pd.isna(table.loc["all", "size_kb"])
+    assert table.loc["all", "reason"] == "diverged: the loss was nan"
+    assert missing_lines(table.reset_index()) == ["the base, 0 runs: diverged: the loss was nan"]
+    drawn = draw_ablation(table.reset_index(), tmp_path / "ablation", "DQ+KD")
+    assert [path.suffix for path in drawn] == [".png", ".svg"]
+    first = drawn[1].read_bytes()
+    draw_ablation(table.reset_index(), tmp_path / "ablation", "DQ+KD")
+    assert drawn[1].read_bytes() == first
+    _, svg = draw_ablation(table.reset_index(), tmp_path / "ablation", "KD, keyword '$\\frac{$'")
+    assert "<!-- KD, keyword '$\\frac{$' -->" in svg.read_text()
+
+
+def test_files_of_a_chain_with_options_lie_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = "qat:bits=8/gru.hh=4+kd"
+    rows = [
+        replace(row(each.chain, 10.0, 300, 0.02), run_id=each.left_out)
+        for each in variants(chain, CrnnSpec())
+    ]
+    for record in rows:
+        append_record(tmp_path, record)
+    outcome = Outcome({record.chain: record for record in rows})
+    monkeypatch.setattr("bench.terminal.console._run", lambda *args, **options: outcome)
+    assert ablate_and_show([RunConfig(chain, keyword="k")], tmp_path, jobs=1, plugins=()) == 0
+    name = "ablation-qat_bits=8_gru.hh=4+kd-k"
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == {
+        *(f"figures/{name}.{suffix}" for suffix in ("png", "svg")),
+        f"{name}.csv",
+        *("results.csv", "summary.csv", ".results.lock"),
+    }
+    assert pd.read_csv(tmp_path / f"{name}.csv")["chain"][0] == chain
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_base_that_diverged_leaves_tables_that_say_so(
+    seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        replace(ROW, run_id=f"base-{seed}", seed=seed, status="diverged", reason="the loss was nan")
+        for seed in range(seeds)
+    ]
+    outcome = Outcome({record.run_id: record for record in rows})
+    for record in rows:
+        append_record(tmp_path, record)
+    monkeypatch.setattr("bench.terminal.console._run", lambda *args, **options: outcome)
+    assert ablate_and_show([RunConfig("dq+kd", keyword="k")], tmp_path, jobs=1, plugins=()) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"the base, 0 runs: {'; '.join(['diverged: the loss was nan'] * seeds)}" in shown
+    assert "without dq, 0 runs: not run, for what it is made from failed" in shown
+    assert run_and_show([RunConfig("dq+kd", keyword="k")], tmp_path, jobs=1, plugins=()) == 1
+    assert "nan" not in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "summary.csv")["failed"].tolist() == [seeds]
