@@ -19,3 +19,7 @@ class CorpusError(KwsError):
 
 class ResultsError(KwsError):
     """A results table or run folder that cannot be read or written."""
+
+
+class TaskError(KwsError):
+    """A task that cannot be asked of a model."""
