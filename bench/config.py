@@ -10,6 +10,8 @@ from itertools import groupby
 from typing import Any
 
 from models.errors import KwsError
+from models.task import KeywordTask, Task
+from models.tasks import task_values
 
 CLIP_FRAMES = 101
 
@@ -48,8 +50,8 @@ class Recipe:
         clip_norm: Gradients are scaled down to this norm.
         augmentation: Of waveforms.
         versions: Augmented versions of each clip turned to features ahead; 0: augment in every step.
-        max_mel_mask: Widest mask over mel bands.
-        max_time_mask: Widest mask over frames.
+        max_mel_mask: Widest mask over mel bands, of 40; as wide a share of other numbers of bands.
+        max_time_mask: Widest mask over frames of 10 ms; as long a time of others.
         mask_per_clip: A mask for each clip instead of one for the batch.
         warm_start: A student with the base's architecture starts from the base's weights.
         teacher_ahead: The teacher hears each clip of the bank once, unmasked, and its answers are read in
@@ -119,10 +121,10 @@ class RunConfig:
         label: The name of the chain's row; empty: the chain's own.
         model: Name of the registered base.
         data: ``synthetic``, ``speech-commands`` or a folder.
-        keyword: The word to spot.
+        task: What is asked of the model.
         recipe: How to train, base and students alike.
         epochs: Epochs of each training at most; None: the recipe's.
-        target_metric: Stop when au_fa_fr on validation is at most this; None: never.
+        target_metric: Stop when the task's headline on validation is as good as this; None: never.
         seed: Of initialisation, order, augmentation and masks.
         teacher_seed: Of the base's training; None: the same.
         split: ``speaker``, or ``random``: over clips, a fifth of them validation and test alike.
@@ -132,13 +134,17 @@ class RunConfig:
     label: str = ""
     model: str = "crnn"
     data: str = "synthetic"
-    keyword: str = "sheila"
+    task: Task = field(default_factory=KeywordTask)
     recipe: Recipe = field(default_factory=Recipe)
     epochs: int | None = None
     target_metric: float | None = None
     seed: int = 0
     teacher_seed: int | None = None
     split: str = "speaker"
+
+    def values(self) -> dict[str, Any]:
+        """Plain values, as a run folder keeps them."""
+        return asdict(self) | {"task": task_values(self.task)}
 
     @property
     def max_epochs(self) -> int:
@@ -159,17 +165,17 @@ class Repeats:
     fixed_teacher: bool = False
 
     def of(self, configs: Iterable[RunConfig]) -> Iterator[RunConfig]:
-        """All seeds of configurations; those of one keyword come together, and in them those of one seed.
+        """All seeds of configurations; those of one task come together, and in them those of one seed.
 
         Example:
             >>> often = Repeats(2, fixed_teacher=True).of([RunConfig("kd"), RunConfig("dq+kd")])
             >>> [(each.seed, each.chain, each.teacher_seed) for each in often]
             [(0, 'kd', None), (0, 'dq+kd', None), (1, 'kd', 0), (1, 'dq+kd', 0)]
         """
-        for _, group in groupby(configs, key=lambda config: config.keyword):
-            of_keyword = list(group)
+        for _, group in groupby(configs, key=lambda config: config.task):
+            of_task = list(group)
             for number in range(self.count):
-                for config in of_keyword:
+                for config in of_task:
                     teacher = config.seed if self.fixed_teacher and number else None
                     yield replace(config, seed=config.seed + number, teacher_seed=teacher)
 

@@ -13,6 +13,7 @@ from bench.running.pipeline import run_chain
 from benchmarks.epochs import BASE, STUDENT
 from benchmarks.rows import Row, mean_difference
 from benchmarks.setting import Setting
+from models.task import KeywordTask
 
 DEFAULT = Recipe()
 ALTERNATIVES = {
@@ -40,5 +41,7 @@ def measure_choices(setting: Setting, keywords: tuple[str, ...], epochs: int, st
 
 def _trained(setting: Setting, keyword: str, recipe: Recipe, epochs: int, state: Path) -> dict[str, float]:
     """1 - AUC on test by label."""
-    config = RunConfig("ad+kd", data=str(setting.folder), keyword=keyword, recipe=recipe, epochs=epochs)
+    config = RunConfig(
+        "ad+kd", data=str(setting.folder), task=KeywordTask(keyword), recipe=recipe, epochs=epochs
+    )
     return {record.label: record.one_minus_auc for record in run_chain(config, state / "choices")}

@@ -20,6 +20,7 @@ from benchmarks.plain import SEED, LogMel, PlainData, PlainTraining, base_model,
 from benchmarks.rows import Row
 from benchmarks.setting import Setting
 from benchmarks.turns import Laps, Turns, alternate
+from models.task import KeywordTask
 
 BASE, STUDENT = "B", "AD+KD"
 EPOCH_ROWS = {BASE: "epoch of the base, s", STUDENT: "epoch of the AD+KD student, s"}
@@ -112,7 +113,10 @@ def plain_epochs(setting: Setting, turns: Turns) -> None:
 def our_epochs(setting: Setting, turns: Turns) -> None:
     """The toolkit's side: the folder is read, the bank made, then it trains."""
     config = RunConfig(
-        chain="ad+kd", data=str(setting.folder), keyword=setting.keyword, epochs=setting.size.rounds + 1
+        chain="ad+kd",
+        data=str(setting.folder),
+        task=KeywordTask(setting.keyword),
+        epochs=setting.size.rounds + 1,
     )
     started = time.perf_counter()
     corpus = setting.corpus()

@@ -27,6 +27,7 @@ from compressors.chain import parse
 from compressors.losses import softened_kl
 from models.base import KwsModel, ModelOutput
 from models.registry import build, family
+from models.task import KeywordTask
 
 SEED = 123
 BATCH = 128
@@ -104,7 +105,7 @@ class PlainData:
     @classmethod
     def of(cls, root: Path, corpus: Corpus, keyword: str) -> PlainData:
         """Loaders of the same clips and splits as the corpus has."""
-        labels, sources = corpus.labels(keyword), corpus.clips["source"].to_numpy()
+        labels, sources = corpus.labels(KeywordTask(keyword)), corpus.clips["source"].to_numpy()
         noise = torch.from_numpy(np.asarray(corpus.noise, dtype=np.float32) / 32768)
         loader = partial(DataLoader, batch_size=BATCH, num_workers=WORKERS, collate_fn=collate)
         train, validation, test = (corpus.indices(split) for split in ("train", "validation", "test"))

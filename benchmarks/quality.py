@@ -27,6 +27,7 @@ from benchmarks.plain import SEED, PlainData, PlainTraining, base_model, student
 from benchmarks.rows import Row, mean_difference
 from benchmarks.setting import Setting
 from models.base import KwsModel, clone_state
+from models.task import KeywordTask
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,9 @@ def run_trials(setting: Setting, trials: Trials, journal: Journal) -> None:
             for model in (BASE, STUDENT)
         )
         if any(trial.test is None for trial in ours):
-            config = RunConfig(chain="ad+kd", data=str(setting.folder), keyword=keyword, epochs=trials.epochs)
+            config = RunConfig(
+                chain="ad+kd", data=str(setting.folder), task=KeywordTask(keyword), epochs=trials.epochs
+            )
             run_chain(
                 config,
                 trials.state / "ours",

@@ -24,6 +24,7 @@ from benchmarks.rows import Row
 from benchmarks.setting import Setting
 from benchmarks.turns import Side, Turns, alternate, peak_mb, private_mb
 from models.errors import CorpusError
+from models.task import KeywordTask
 
 WORDS, SPEAKERS, BLOCK_CLIPS, BATCH = 35, 2000, 512, 256
 SPLIT_OF_TEN = ("train",) * 8 + ("validation", "test")
@@ -130,7 +131,7 @@ def load(folder: Path, turns: Turns) -> None:
     """Opens it and looks at labels and splits."""
     with watched(turns):
         corpus = load_corpus(folder)
-        corpus.labels(KEYWORD)
+        corpus.labels(KeywordTask(KEYWORD))
         corpus.indices("train")
 
 
@@ -151,6 +152,6 @@ def train(folder: Path, scratch: Path, turns: Turns) -> None:
         return load_corpus(folder)
 
     torch.manual_seed(SEED)
-    config = RunConfig(chain="", data=NOISE, keyword=KEYWORD, epochs=1)
+    config = RunConfig(chain="", data=NOISE, task=KeywordTask(KEYWORD), epochs=1)
     with watched(turns):
         run_chain(config, scratch / "scale-run", TurnUi(turns), progress=False)

@@ -16,6 +16,7 @@ from bench.data.corpora import open_corpus
 from bench.data.corpora.base import SAMPLE_RATE_HZ, SPLITS, Corpus, cache_dir
 from bench.data.corpora.splits import LIST_FILES
 from bench.files import replacing
+from models.task import KeywordTask
 
 TOY = "synthetic"
 SMALL_CLIPS = 480
@@ -84,7 +85,7 @@ class Setting:
 
     def corpus(self) -> Corpus:
         """The folder as the toolkit reads it; decoded when it is first asked for."""
-        return open_corpus(str(self.folder), self.keyword, progress=False)
+        return open_corpus(str(self.folder), KeywordTask(self.keyword), progress=False)
 
 
 @contextmanager
@@ -106,7 +107,7 @@ def scratch_folder() -> Iterator[Path]:
 
 def toy_folder(keyword: str, small: bool) -> Path:
     """The toy corpus as a folder of WAV files with lists, kept in the cache; made where it is missing."""
-    corpus = open_corpus(TOY, keyword, progress=False)
+    corpus = open_corpus(TOY, KeywordTask(keyword), progress=False)
     kept = corpus.clips.groupby(["split", "word"]).head(5) if small else corpus.clips
     kept = kept.head(SMALL_CLIPS) if len(kept) > SMALL_CLIPS and small else kept
     folder = cache_dir() / "benchmarks" / f"toy-{corpus.hash}-{len(kept)}"

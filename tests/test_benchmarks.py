@@ -36,6 +36,7 @@ from compressors.base import TrainStep
 from compressors.chain import parse
 from models.base import count_params
 from models.crnn import CrnnSpec
+from models.task import KeywordTask
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,11 +81,11 @@ def test_plain_clips_are_padded_and_their_splits_those_of_the_corpus(tone_folder
     wave, label = held_out[5]
     expected, _ = soundfile.read(tone_folder / corpus.clips["source"][rows[5]], dtype="float32")
     np.testing.assert_array_equal(wave.numpy(), expected)
-    assert label == corpus.labels("start")[rows[5]]
+    assert label == corpus.labels(KeywordTask("start"))[rows[5]]
     assert len(data.test.dataset) == len(corpus.indices("test"))  # type: ignore[arg-type]
     torch.manual_seed(0)
     drawn = torch.tensor(list(data.train.sampler))
-    labels = corpus.labels("start")[corpus.indices("train")]
+    labels = corpus.labels(KeywordTask("start"))[corpus.indices("train")]
     assert len(drawn) == len(labels)
     # A quarter of the clips are the keyword; half of the draws are.
     assert 0.35 < labels[drawn.numpy()].mean() < 0.65

@@ -40,6 +40,7 @@ from models.integer.model import IntegerModel
 from models.integer.ops import Gather, buffer_frames
 from models.integer.real import run
 from models.integer.run import clip, compute
+from models.task import KeywordTask
 from tests.zoo import OWN, SPECS, DepthwiseSpec, model_of, name_of
 
 M4 = "cortex-m4"
@@ -88,7 +89,9 @@ def integer(spec: ModelSpec, bits: str = "8", activations: int = 8) -> IntegerMo
 def config_of(model: str, chain: str) -> RunConfig:
     sized = [piece + SIZES.get(model, "") if piece == "kd" else piece for piece in chain.split("+")]
     text = "+".join(sized)
-    return RunConfig(chain=text, model=model, data="tones", keyword="start", recipe=RECIPE, epochs=1)
+    return RunConfig(
+        chain=text, model=model, data="tones", task=KeywordTask("start"), recipe=RECIPE, epochs=1
+    )
 
 
 @pytest.mark.slow

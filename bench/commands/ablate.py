@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bench.commands.options import not_blank, shared_config, training_options
+from bench.commands.options import not_blank, training_options
+
+if TYPE_CHECKING:
+    from bench.request import Request
 
 
 @click.command()
@@ -22,15 +25,9 @@ from bench.commands.options import not_blank, shared_config, training_options
 @training_options
 def ablate(
     chain: str,
+    *,
+    asked: Request,
     plugin: tuple[Path, ...],
-    model: str | None,
-    data: str,
-    keywords: tuple[str, ...],
-    split: str,
-    recipe: str | None,
-    epochs: int | None,
-    versions: int | None,
-    seed: int,
     repeats: int,
     fixed_teacher: bool,
     jobs: int,
@@ -40,22 +37,12 @@ def ablate(
 
     The chain is run whole, without each of its compressors, and as the base alone; what bench run has made
     in OUT is used, the rest is trained. Says of every order of the compressors which run it is, or that it
-    cannot work. Writes ablation-CHAIN-KEYWORD.csv to OUT, and a figure of that name to OUT/figures.
+    cannot work. Writes ablation-CHAIN-TASK.csv to OUT, and a figure of that name to OUT/figures.
     """
     from bench.config import Repeats
     from bench.terminal.console import ablate_and_show
 
-    shared = shared_config(
-        chain=chain,
-        model=model or "crnn",
-        data=data,
-        split=split,
-        recipe=recipe or "default",
-        epochs=epochs,
-        versions=versions,
-        seed=seed,
-    )
-    configs = [replace(shared, keyword=keyword) for keyword in dict.fromkeys(keywords)]
+    configs = asked.configs([(chain, "")])
     often = Repeats(repeats, fixed_teacher)
     status = ablate_and_show(configs, out, repeats=often, jobs=jobs, plugins=plugin)
     raise click.exceptions.Exit(status)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from bench.commands.numbers import Whole
+from bench.commands.options import task_options
 from bench.plugins import plugin_option
+
+if TYPE_CHECKING:
+    from bench.request import TaskRequest
+    from models.task import Task
 
 split_option = click.option(
     "--split",
@@ -24,39 +31,33 @@ def data() -> None:
 @data.command("info")
 @plugin_option()
 @click.argument("path")
-@click.option(
-    "--keyword",
-    default="sheila",
-    show_default=True,
-    help="Spoken by the synthetic corpus; others have words of their own.",
-)
+@task_options
 @split_option
-def data_info(path: str, keyword: str, split: str) -> None:
+def data_info(path: str, split: str, *, asked: TaskRequest) -> None:
     """Show what a corpus holds. PATH: synthetic, speech-commands, speech-commands-v0.02 or a folder."""
     from bench.data.corpora import open_corpus
     from bench.terminal.tables import corpus_tables
     from bench.texts import plain_console
 
     console = plain_console()
-    spoken = keyword if path == "synthetic" else None
-    for table in corpus_tables(open_corpus(path, spoken, split=split)):
+    for table in corpus_tables(open_corpus(path, _task(path, asked), split=split)):
         console.print(table)
+
+
+def _task(path: str, asked: TaskRequest) -> Task | None:
+    """What is asked of the data; a keyword that nobody gave only of what speaks it."""
+    return asked.tasks()[0] if path == "synthetic" or asked.named else None
 
 
 @data.command("leaks")
 @plugin_option()
 @click.argument("path")
-@click.option(
-    "--keyword",
-    default="sheila",
-    show_default=True,
-    help="Spoken by the synthetic corpus; others have words of their own.",
-)
+@task_options
 @split_option
 @click.option(
     "--pairs", type=Whole(0), default=5, show_default=True, help="Show so many copies of each kind."
 )
-def data_leaks(path: str, keyword: str, split: str, pairs: int) -> None:
+def data_leaks(path: str, split: str, pairs: int, *, asked: TaskRequest) -> None:
     """Look for what stands in two splits. PATH as in bench data info.
 
     Looks for speakers, for clips that are the same sample for sample, and for clips that are the same
@@ -68,7 +69,7 @@ def data_leaks(path: str, keyword: str, split: str, pairs: int) -> None:
     from bench.terminal.tables import leaks_table
     from bench.texts import plain_console
 
-    corpus = open_corpus(path, keyword if path == "synthetic" else None, split=split)
+    corpus = open_corpus(path, _task(path, asked), split=split)
     leaks = find_leaks(corpus, progress=True)
     table, lines = leaks_table(leaks, f"{corpus.name}, split by {split}", pairs)
     console = plain_console()

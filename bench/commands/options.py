@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from bench.commands.numbers import Whole
+from bench.commands.numbers import Number, Whole
 from bench.plugins import plugin_option
 from models.errors import ChainError
 
-if TYPE_CHECKING:
-    from bench.config import RunConfig
+Command = Callable[..., Any]
 
+# What is asked of a model; the fields of ``TaskRequest``.
+TASK = (
+    click.option(
+        "--keyword",
+        multiple=True,
+        metavar="WORD",
+        help="The word to spot.  Repeatable.  [default: sheila]",
+    ),
+    click.option("--words", metavar="A,B,...", help="Words to tell apart, in place of a keyword."),
+    click.option("--unknown", is_flag=True, help="With --words: all other words are a class too."),
+    click.option(
+        "--silence", is_flag=True, help="With --words: clips of no word, from background noise, are too."
+    ),
+    click.option(
+        "--task",
+        metavar="NAME",
+        help="speech-commands-12, speech-commands-35, or a plugin's.",
+    ),
+    click.option("--clip-s", type=Number(0.5, 4), help="Length of a clip in seconds.  [default: 1]"),
+    click.option("--mels", type=Whole(8, 128), help="Mel bands.  [default: 40]"),
+    click.option("--hop-ms", type=Number(5, 64), help="From one frame to the next.  [default: 10]"),
+    click.option("--window-ms", type=Number(5, 64), help="What a frame hears.  [default: 25]"),
+)
+# What to train and how; the other fields of ``Request``.
 TRAINING = (
-    plugin_option(expose=True),
     click.option("--model", help="The base to compress (see bench list).  [default: crnn]"),
     click.option(
         "--data",
         default="synthetic",
         show_default=True,
-        help="A folder of WORD/CLIP.wav (or .flac, .opus, .mp3, ...), synthetic, speech-commands or "
-        "speech-commands-v0.02.",
+        help="A folder of WORD/CLIP.wav (or .flac, .opus, .mp3, ...), a table clips.csv (path, word, "
+        "speaker, split), synthetic, speech-commands or speech-commands-v0.02.",
     ),
     click.option(
-        "--keyword",
-        "keywords",
-        multiple=True,
-        default=("sheila",),
-        metavar="WORD",
-        help="The word to spot.  Repeatable.  [default: sheila]",
+        "--base",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Weights of your own trained base (safetensors, or a state_dict); it is measured, not trained.",
     ),
     click.option(
         "--split",
@@ -52,6 +73,17 @@ TRAINING = (
     click.option(
         "--seed", type=Whole(), default=0, show_default=True, help="Of weights, order and augmentation."
     ),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="cpu",
+        show_default=True,
+        help="Where features are made, models trained and scored; auto: the fastest that is there.",
+    ),
+)
+# How often, and where to; no part of what a run is.
+RUNNING = (
+    plugin_option(expose=True),
     click.option(
         "--repeats",
         type=Whole(1, 10_000),
@@ -81,9 +113,37 @@ TRAINING = (
 )
 
 
-def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator that gives a command the options in ``TRAINING``."""
-    for option in reversed(TRAINING):
+def task_options(command: Command) -> Command:
+    """Decorator that gives a command the options in ``TASK``, as one ``asked: TaskRequest``."""
+
+    @wraps(command)
+    def call(**given: Any) -> Any:
+        from bench.request import TaskRequest
+
+        return command(asked=_taken(TaskRequest, given), **given)
+
+    return _with(TASK, call)
+
+
+def training_options(command: Command) -> Command:
+    """Decorator that gives a command the options of a training as one ``asked: Request``, and ``RUNNING``."""
+
+    @wraps(command)
+    def call(**given: Any) -> Any:
+        from bench.request import Request
+
+        return command(asked=_taken(Request, given), **given)
+
+    return _with((*TASK, *TRAINING, *RUNNING), call)
+
+
+def _taken(kind: type[Any], given: dict[str, Any]) -> Any:
+    """A request out of what was given, which is left with the rest."""
+    return kind(**{entry.name: given.pop(entry.name) for entry in fields(kind)})
+
+
+def _with(options: Iterable[Callable[..., Any]], command: Command) -> Command:
+    for option in reversed(list(options)):
         command = option(command)
     return command
 
@@ -96,26 +156,3 @@ def not_blank(_context: click.Context, _option: click.Parameter, given: Any) -> 
                 f"--chain {chain!r} is empty; write base for the base alone, or a chain such as kd"
             )
     return given
-
-
-def shared_config(
-    *,
-    chain: str,
-    model: str,
-    data: str,
-    split: str,
-    recipe: str,
-    epochs: int | None,
-    versions: int | None,
-    seed: int,
-) -> RunConfig:
-    """What the options say of all runs alike; keywords and repeats come later.
-
-    Raises:
-        KwsError: There is no such recipe.
-    """
-    from bench.config import RunConfig, recipe_named
-
-    how = recipe_named(recipe)
-    how = how if versions is None else replace(how, versions=versions)
-    return RunConfig(chain, model=model, data=data, recipe=how, epochs=epochs, seed=seed, split=split)

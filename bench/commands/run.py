@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.commands.numbers import Number
-from bench.commands.options import not_blank, shared_config, training_options
+from bench.commands.options import not_blank, training_options
+
+if TYPE_CHECKING:
+    from bench.request import Request
 
 
 @click.command()
@@ -30,22 +33,17 @@ from bench.commands.options import not_blank, shared_config, training_options
     "--target-metric",
     type=Number(0),
     metavar="X",
-    help="Stop training a student once its au_fa_fr on validation is at most X.",
+    help="Stop training a student once its headline on validation (au_fa_fr of a keyword, accuracy of words) "
+    "is as good as X.",
 )
 @training_options
 def run(
     chains: tuple[str, ...],
     preset: str | None,
     target_metric: float | None,
+    *,
+    asked: Request,
     plugin: tuple[Path, ...],
-    model: str | None,
-    data: str,
-    keywords: tuple[str, ...],
-    split: str,
-    recipe: str | None,
-    epochs: int | None,
-    versions: int | None,
-    seed: int,
     repeats: int,
     fixed_teacher: bool,
     jobs: int,
@@ -60,20 +58,9 @@ def run(
     from bench.terminal.console import run_and_show
 
     given = tuple(map(Row, chains))
-    asked = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))
-    shared = shared_config(
-        chain="",
-        model=model or asked.model,
-        data=data,
-        split=split,
-        recipe=recipe or asked.recipe,
-        epochs=epochs or asked.epochs,
-        versions=versions,
-        seed=seed,
-    )
-    target = asked.target_metric if target_metric is None else target_metric
-    rows = asked.rows + (given if preset else ())
-    words = [replace(shared, target_metric=target, keyword=keyword) for keyword in dict.fromkeys(keywords)]
-    configs = [replace(word, chain=row.chain, label=row.label) for word in words for row in rows]
+    preset_asked = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))
+    rows = preset_asked.rows + (given if preset else ())
+    target = preset_asked.target_metric if target_metric is None else target_metric
+    configs = preset_asked.settle(asked).configs([(row.chain, row.label) for row in rows], target)
     often = Repeats(repeats, fixed_teacher)
     raise click.exceptions.Exit(run_and_show(configs, out, repeats=often, jobs=jobs, plugins=plugin))

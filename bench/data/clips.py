@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from bench.config import RunConfig
 from bench.data.corpora import open_corpus
-from bench.data.corpora.base import Corpus
+from bench.data.corpora.base import SPLITS, Corpus
 from bench.data.features import Features, features_of, to_float
 from bench.reading import is_text, reading
 from bench.results.records import load_record
 from bench.results.runs import RunFolder
 from models.errors import ResultsError
+from models.task import LEFT_OUT, KeywordTask, Task
 
 CALIBRATION_CLIPS = 512
 
@@ -29,10 +30,11 @@ class Clips:
         features: Log-mel of all clips, and the bank of augmented training clips.
         waveforms: int16, shape (N, L); read only where a recipe augments in every step.
         noise: Background noise, shape (S,).
-        labels: 1 for the keyword, shape (N,).
+        labels: Their classes, shape (N,).
         train: Rows of the training clips.
         validation: Rows of the validation clips.
         test: Rows of the test clips.
+        task: What is asked of them; clips that it has no use for are in none of the splits.
     """
 
     features: Features
@@ -42,10 +44,11 @@ class Clips:
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
+    task: Task = field(default_factory=KeywordTask)
 
 
 class Data:
-    """A corpus with one keyword; features are made when the first training asks for them."""
+    """A corpus with one task; features are made when the first training asks for them."""
 
     def __init__(self, corpus: Corpus, config: RunConfig) -> None:
         self.corpus = corpus
@@ -55,14 +58,15 @@ class Data:
     def clips(self) -> Clips:
         """All that training and scoring read."""
         corpus, config = self.corpus, self._config
+        labels = corpus.labels(config.task)
+        rows = {split: corpus.indices(split) for split in SPLITS}
         return Clips(
-            features=features_of(corpus, config.recipe, config.seed),
+            features=features_of(corpus, config.recipe, config.seed, config.task.front_end),
             waveforms=corpus.waveforms,
             noise=to_float(corpus.noise),
-            labels=corpus.labels(config.keyword),
-            train=corpus.indices("train"),
-            validation=corpus.indices("validation"),
-            test=corpus.indices("test"),
+            labels=labels,
+            **{split: found[labels[found] != LEFT_OUT] for split, found in rows.items()},
+            task=config.task,
         )
 
     @cached_property
@@ -76,8 +80,8 @@ class Data:
         return clips.features.clean[clips.train[:: max(1, len(clips.train) // CALIBRATION_CLIPS)]]
 
 
-def corpus_of(run: RunFolder, data: str | None) -> tuple[Corpus, str]:
-    """The corpus and the keyword that a run was trained on.
+def corpus_of(run: RunFolder, data: str | None) -> tuple[Corpus, Task]:
+    """The corpus and the task that a run was trained on.
 
     Args:
         run: Its folder.
@@ -88,14 +92,15 @@ def corpus_of(run: RunFolder, data: str | None) -> tuple[Corpus, str]:
     """
     with reading(run.config_file):
         about = run.config()["run"]
-        where, keyword, split = about["data"], about["keyword"], about.get("split", "speaker")
-        if not (is_text(where, "surrogateescape") and is_text(keyword) and is_text(split)):
-            raise ValueError("data, keyword or split of its run is no text")
-    corpus = open_corpus(data or where, keyword, split=split)
+        where, split = about["data"], about.get("split", "speaker")
+        if not (is_text(where, "surrogateescape") and is_text(split)):
+            raise ValueError("data or split of its run is no text")
+    task = run.task()
+    corpus = open_corpus(data or where, task, split=split)
     record = load_record(run.path)
     if record is not None and record.corpus_hash != corpus.hash:
         raise ResultsError(
             f"{data or where} does not hold the clips and splits that {run.run_id} was trained on; "
             "give the same corpus with --data"
         )
-    return corpus, keyword
+    return corpus, task

@@ -16,18 +16,17 @@ import numpy.typing as npt
 import torch
 from filelock import FileLock
 from numpy.lib.format import open_memmap
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.config import CLIP_FRAMES, Augmentation, Recipe, content_hash, seed_from
-from bench.data.corpora.base import SAMPLE_RATE_HZ, Corpus, cache_dir
+from bench.config import Augmentation, Recipe, content_hash, seed_from
+from bench.data.corpora.base import Corpus, cache_dir
 from bench.data.torchaudio_import import functional, transforms
 from bench.files import replacing
 from bench.threads import threads
-from models.base import N_MELS
+from models.front_end import SAMPLE_RATE_HZ, FrontEnd
 
-N_FFT = 400
-HOP_SAMPLES = 160
 POWER_FLOOR, POWER_CEILING = 1e-9, 1e9
+DEFAULT = FrontEnd()
 LOG_FLOOR = float(np.log(POWER_FLOOR))
 # Raised whenever the features of the same waveform would change.
 VERSION = 2
@@ -35,25 +34,35 @@ BLOCK_CLIPS = 512
 
 
 @cache
-def _mel() -> Callable[[Tensor], Tensor]:
-    mel: Callable[[Tensor], Tensor] = transforms.MelSpectrogram(
-        SAMPLE_RATE_HZ, n_fft=N_FFT, hop_length=HOP_SAMPLES, n_mels=N_MELS
+def mel_power(front_end: FrontEnd, center: bool, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What makes the mel power spectrogram (B, M, T) of samples (B, L)."""
+    mel: nn.Module = transforms.MelSpectrogram(
+        SAMPLE_RATE_HZ,
+        n_fft=front_end.window_samples,
+        hop_length=front_end.hop_samples,
+        n_mels=front_end.mels,
+        center=center,
     )
-    return mel
+    return mel.to(device)
 
 
-def log_mel(waves: Tensor) -> Tensor:
+def log_mel(waves: Tensor, front_end: FrontEnd = DEFAULT, *, center: bool = True) -> Tensor:
     """Natural logarithm of the mel power spectrogram, as in the reference study.
 
-    Windows of 25 ms every 10 ms, 40 bands on the HTK scale, power clamped to [1e-9, 1e9].
+    Windows of 25 ms every 10 ms and 40 bands unless the front end says otherwise, on the HTK scale, power
+    clamped to [1e-9, 1e9].
 
     Args:
-        waves: Samples within [-1, 1] at 16 kHz, shape (B, L).
+        waves: Samples within [-1, 1] at 16 kHz, shape (B, L) or (L,), on any device.
+        front_end: Bands and windows.
+        center: Windows are centred on their frames, the edges of the audio reflected; else the first one
+            begins where the samples do.
 
     Returns:
-        Shape (B, M, T) with T = L // 160 + 1.
+        Shape (B, M, T) or (M, T), T as ``front_end.frames`` says.
     """
-    return _mel()(waves).clamp(POWER_FLOOR, POWER_CEILING).log()
+    power = mel_power(front_end, center, waves.device)(waves)
+    return power.clamp(POWER_FLOOR, POWER_CEILING).log()
 
 
 def to_float(waveforms: npt.NDArray[np.int16]) -> Tensor:
@@ -119,7 +128,7 @@ def _one_of_four(waves: Tensor, noise: Tensor, generator: torch.Generator) -> Te
     return drawn.clamp_(-1, 1)
 
 
-def mask_(features: Tensor, recipe: Recipe) -> Tensor:
+def mask_(features: Tensor, recipe: Recipe, front_end: FrontEnd = DEFAULT) -> Tensor:
     """Hides a band of mels and a span of frames (SpecAugment) in place, drawn from torch's global generator.
 
     The study masks power before the logarithm; filling with the logarithm of the floor is the same.
@@ -127,15 +136,18 @@ def mask_(features: Tensor, recipe: Recipe) -> Tensor:
     Args:
         features: Log-mel, shape (B, M, T).
         recipe: Holds the widest masks, and whether each clip gets its own.
+        front_end: What the features were made by; masks hide as great a share of its bands, as long a time.
     """
+    most_mels = round(recipe.max_mel_mask * front_end.mels / DEFAULT.mels)
+    most_frames = round(recipe.max_time_mask * DEFAULT.hop_ms / front_end.hop_ms)
     cover = functional.mask_along_axis_iid if recipe.mask_per_clip else functional.mask_along_axis
     batch, mels, frames = features.shape
     # Drawn on one thin strip for each axis: on the features themselves it takes ten times as long.
     mel_strip, time_strip = torch.zeros(batch, 1, mels, 1), torch.zeros(batch, 1, 1, frames)
-    if recipe.max_mel_mask:
-        mel_strip = cover(mel_strip, recipe.max_mel_mask, 1.0, 2)
-    if recipe.max_time_mask:
-        time_strip = cover(time_strip, recipe.max_time_mask, 1.0, 3)
+    if most_mels:
+        mel_strip = cover(mel_strip, most_mels, 1.0, 2)
+    if most_frames:
+        time_strip = cover(time_strip, most_frames, 1.0, 3)
     return features.masked_fill_(((mel_strip + time_strip) > 0).squeeze(1), LOG_FLOOR)
 
 
@@ -152,42 +164,53 @@ class Features:
     bank: Tensor
 
 
-def features_of(corpus: Corpus, recipe: Recipe, seed: int) -> Features:
-    """Computes the features of a corpus, or finds those made before for the same corpus and recipe.
+def features_of(corpus: Corpus, recipe: Recipe, seed: int, front_end: FrontEnd = DEFAULT) -> Features:
+    """Computes the features of a corpus, or finds those made before for the same clips, recipe and front end.
 
-    They do not depend on the keyword. Made under a lock, so that two processes make them once.
+    They do not depend on what is asked of them. Made under a lock, so that two processes make them once.
     """
+    shape = (front_end.mels, front_end.frames(corpus.clip_samples))
+    heard = _heard(corpus, front_end)
     clean = _stored(
-        {"clean": corpus.hash, "version": VERSION},
-        (len(corpus.waveforms), N_MELS, CLIP_FRAMES),
+        {"clean": corpus.hash, "version": VERSION} | heard,
+        (len(corpus.waveforms), *shape),
         np.float32,
-        lambda target: _fill_clean(target, corpus),
+        lambda target: _fill_clean(target, corpus, front_end),
     )
     train = corpus.indices("train")
     augmentation = recipe.augmentation
     key = {"bank": corpus.hash, "how": augmentation, "V": recipe.versions, "seed": seed, "version": VERSION}
     bank = _stored(
-        key,
-        (recipe.versions, len(train), N_MELS, CLIP_FRAMES),
+        key | heard,
+        (recipe.versions, len(train), *shape),
         np.float16,
-        lambda target: _fill_bank(target, corpus, augmentation, seed),
+        lambda target: _fill_bank(target, corpus, augmentation, seed, front_end),
     )
     return Features(clean, bank)
 
 
-def _fill_clean(target: npt.NDArray[np.float32], corpus: Corpus) -> None:
+def _heard(corpus: Corpus, front_end: FrontEnd) -> dict[str, Any]:
+    """What a key holds of clip length and front end: nothing where they are those of the first version."""
+    usual = (front_end, corpus.clip_samples) == (DEFAULT, SAMPLE_RATE_HZ)
+    return {} if usual else {"front_end": front_end, "samples": corpus.clip_samples}
+
+
+def _fill_clean(target: npt.NDArray[np.float32], corpus: Corpus, front_end: FrontEnd) -> None:
     for start in range(0, len(target), BLOCK_CLIPS):
         block = slice(start, start + BLOCK_CLIPS)
-        target[block] = log_mel(to_float(corpus.waveforms[block])).numpy()
+        target[block] = log_mel(to_float(corpus.waveforms[block]), front_end).numpy()
 
 
-def _fill_bank(target: npt.NDArray[np.float16], corpus: Corpus, how: Augmentation, seed: int) -> None:
+def _fill_bank(
+    target: npt.NDArray[np.float16], corpus: Corpus, how: Augmentation, seed: int, front_end: FrontEnd
+) -> None:
     noise, train = to_float(corpus.noise), corpus.indices("train")
 
     def fill(version: int, start: int) -> None:
         generator = torch.Generator().manual_seed(seed_from("bank", seed, version, start))
         waves = to_float(corpus.waveforms[train[start : start + BLOCK_CLIPS]])
-        target[version, start : start + BLOCK_CLIPS] = log_mel(augment(waves, how, noise, generator)).numpy()
+        heard = log_mel(augment(waves, how, noise, generator), front_end)
+        target[version, start : start + BLOCK_CLIPS] = heard.numpy()
 
     blocks = itertools.product(range(target.shape[0]), range(0, len(train), BLOCK_CLIPS))
     # Blocks side by side use the cores better than each operation spread over all of them.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from bench.request import Request
 from models.errors import KwsError
 
 FOLDER = Path(__file__).parent
@@ -36,7 +37,7 @@ class Preset:
         model: The base.
         recipe: How to train.
         epochs: Epochs of each training at most; None: the recipe's.
-        target_metric: Students stop once au_fa_fr on validation is at most this; None: never.
+        target_metric: Students stop once their headline on validation is as good as this; None: never.
     """
 
     rows: tuple[Row, ...]
@@ -45,6 +46,15 @@ class Preset:
     recipe: str = "default"
     epochs: int | None = None
     target_metric: float | None = None
+
+    def settle(self, asked: Request) -> Request:
+        """What is asked, with the preset's word on what was left open."""
+        return replace(
+            asked,
+            model=asked.model or self.model,
+            recipe=asked.recipe or self.recipe,
+            epochs=asked.epochs or self.epochs,
+        )
 
 
 def preset_names() -> list[str]:

@@ -42,6 +42,7 @@ class RunRecord:
     recipe: str
     seed: int
     teacher_seed: int | None = None
+    task: str = ""
     split: str = "speaker"
     status: str = "ok"
     reason: str = ""

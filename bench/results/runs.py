@@ -15,18 +15,19 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bench.config import CLIP_FRAMES
 from bench.files import file_name, write_atomically, write_text_atomically
-from bench.reading import AGAIN, read_object, read_tensors, reading
+from bench.reading import AGAIN, is_text, read_object, read_tensors, reading
 from bench.results.scores import SCORES_FILE
 from bench.results.weights import load_state, save_atomically
 from compressors.chain import Chain, parse
-from models.base import N_CLASSES, N_MELS, KwsModel, ModelSpec, example_input, spec_values
+from models.base import KwsModel, ModelSpec, spec_values
 from models.budget import refuse_larger
 from models.integer import file as kws_file
 from models.integer.kws import IntegerKws
 from models.registry import build, family
 from models.shipped import FORMS, Shipped
+from models.task import KeywordTask, Task
+from models.tasks import task_from
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -105,6 +106,20 @@ class RunFolder:
         with reading(self.config_file):
             return read_object(self.config_file)
 
+    def task(self) -> Task:
+        """What was asked of the model; versions that knew one kind of task kept a keyword.
+
+        Raises:
+            ResultsError: The file is missing or damaged.
+        """
+        with reading(self.config_file, f"{AGAIN}, or give the --plugin that it was made with"):
+            about = self.config()["run"]
+            if "task" in about:
+                return task_from(about["task"])
+            if not is_text(about["keyword"]):
+                raise ValueError("the keyword of its run is no text")
+            return KeywordTask(about["keyword"])
+
     def load_model(self) -> nn.Module:
         """The model as it ships, in evaluation mode.
 
@@ -114,12 +129,13 @@ class RunFolder:
         for name, read in FORMS.items():
             if (self.path / name).exists():
                 whole = read(self.path / name)
-                _check_form(whole, self.path / name)
+                with reading(self.path / name):
+                    refuse_strange(whole, self.task())
                 return whole.eval()
         model, chain = self.load_float_model()
         with reading(self.weights_file):
             shipped = chain.convert(model).eval()
-            refuse_strange(shipped)
+            refuse_strange(shipped, self.task())
         return shipped
 
     def load_float_model(self) -> tuple[KwsModel, Chain]:
@@ -136,7 +152,7 @@ class RunFolder:
             chain = parse(about["chain"], default)
             with torch.random.fork_rng(devices=[]):
                 model: KwsModel = build(spec)
-            refuse_strange(model)
+            refuse_strange(model, self.task())
         with reading(self.weights_file):
             load_state(model, read_tensors(self.weights_file))
         return model.eval(), chain
@@ -149,13 +165,9 @@ def load_integer(path: Path) -> IntegerKws:
         KwsError: It cannot be read, or is no model of a clip.
     """
     model = IntegerKws(kws_file.load(path))
-    _check_form(model, path)
-    return model.eval()
-
-
-def _check_form(model: KwsModel, path: Path) -> None:
     with reading(path):
-        refuse_strange(model)
+        refuse_strange(model, KeywordTask())
+    return model.eval()
 
 
 def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:
@@ -166,14 +178,16 @@ def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:
     return type(family(model).default)(**plain)
 
 
-def refuse_strange(model: nn.Module) -> None:
-    """Refuses a model that does not tell the keyword from the rest in a clip; use it inside ``reading``."""
-    mels = getattr(getattr(model, "spec", None), "n_mels", N_MELS)
-    if mels != N_MELS:
-        raise ValueError(f"a model of {mels} mel bands, and features have {N_MELS}")
+def refuse_strange(model: nn.Module, task: Task) -> None:
+    """Refuses a model that does not do a task on one clip; use it inside ``reading``."""
+    mels, classes = task.front_end.mels, len(task.classes)
+    of_model = getattr(getattr(model, "spec", None), "n_mels", mels)
+    if of_model != mels:
+        raise ValueError(f"a model of {of_model} mel bands, and features have {mels}")
+    model.eval()
     with torch.inference_mode():
-        logits = model(example_input(frames=CLIP_FRAMES)).logits
-    if logits.shape != (1, N_CLASSES):
-        raise ValueError(f"a model of {logits.shape[-1]} classes, and there are {N_CLASSES}")
+        logits = model(torch.zeros(1, mels, task.frames)).logits
+    if logits.shape != (1, classes):
+        raise ValueError(f"a model of {logits.shape[-1]} classes, and there are {classes}")
     if not logits.isfinite().all():
         raise ValueError("the model's outputs are no numbers")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
+from torch import Tensor
 
-from bench.config import CLIP_FRAMES, RunConfig, content_hash
+from bench.config import RunConfig, content_hash
 from bench.data.clips import Data
 from bench.data.corpora import open_corpus
 from bench.data.features import VERSION as FEATURES_VERSION
@@ -23,10 +24,11 @@ from bench.threads import TRAINING_THREADS, threads
 from bench.training.state import forget
 from compressors.chain import Chain, parse
 from compressors.taps import listening
-from models.base import KwsModel, example_input, spec_values
+from models.base import KwsModel, spec_values
 from models.budget import MOST_TRAINING_BYTES, training_bytes
 from models.errors import ChainError, ModelError
 from models.registry import build, family
+from models.task import Task
 
 # Raised whenever the same configuration would train to another result.
 STAGE_VERSION = 3
@@ -44,27 +46,39 @@ def check(config: RunConfig) -> Chain:
     with torch.random.fork_rng(devices=[]):
         trained = chain.prepare(build(chain.student(default)))
         student = chain.surgery(trained)
-    try:
-        predict(student, example_input(frames=CLIP_FRAMES), np.zeros(1, np.int64))
-    except RuntimeError as error:
-        reason, name = " ".join(str(error).split())[:100], type(student).__name__
-        raise ModelError(f"{name} hears no clip of {CLIP_FRAMES} frames ({reason})") from None
-    _refuse_deaf(trained, chain)
+    _refuse_short(student, config.task)
+    _refuse_deaf(trained, chain, config.task)
     if trained.spec != default:
         _refuse_costly(trained, config)
     return chain
 
 
-def _refuse_deaf(trained: KwsModel, chain: Chain) -> None:
+def _refuse_short(student: KwsModel, task: Task) -> None:
+    """Refuses a model that has no use for a clip as short as the task's, or not as many classes."""
+    try:
+        logits = predict(student, _silence(1, task), np.zeros(1, np.int64))
+    except RuntimeError as error:
+        reason, name = " ".join(str(error).split())[:100], type(student).__name__
+        raise ModelError(f"{name} hears no clip of {task.frames} frames ({reason})") from None
+    if logits.shape[1] != len(task.classes):
+        raise ModelError(f"{type(student).__name__} has {logits.shape[1]} classes, not {len(task.classes)}")
+
+
+def _silence(clips: int, task: Task) -> Tensor:
+    """Clips of zeros, shape (B, M, T)."""
+    return torch.zeros(clips, task.front_end.mels, task.frames)
+
+
+def _refuse_deaf(trained: KwsModel, chain: Chain, task: Task) -> None:
     """Refuses a chain whose terms hear layers that a model in training does not have."""
     if taps := chain.student_taps(trained.spec):
         with torch.no_grad(), listening(trained, taps):
-            trained.eval()(example_input(2, CLIP_FRAMES))
+            trained.eval()(_silence(2, task))
 
 
 def _refuse_costly(student: KwsModel, config: RunConfig) -> None:
     """Refuses a student that takes more memory than a compressed model can be worth."""
-    needed = training_bytes(student, config.recipe.batch_size, CLIP_FRAMES)
+    needed = training_bytes(student, config.recipe.batch_size, config.task.frames)
     if needed > MOST_TRAINING_BYTES:
         raise ChainError(
             f"{config.chain}: training the student takes some {needed / 1e9:.1f} GB, more than "
@@ -93,7 +107,7 @@ def run_chain(
     """
     ui = ui or Ui()
     chain = check(config)
-    corpus = open_corpus(config.data, config.keyword, split=config.split, progress=progress)
+    corpus = open_corpus(config.data, config.task, split=config.split, progress=progress)
     ui.opened(corpus.hash, corpus.about())
     # The base may have another seed, and hence another bank of features.
     data = {each: Data(corpus, each) for each in (base_config(config), config)}
@@ -146,9 +160,14 @@ def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, An
         settled = replace(settled, recipe=alone, target_metric=None)
     if settled.teacher_seed is None:
         settled = replace(settled, teacher_seed=settled.seed)
-    return {name: value for name, value in asdict(settled).items() if name != "split"} | {
-        # The text of a chain omits its defaults, its parts hold them.
-        "chain": [(type(part).__name__, part.settings()) for part in chain.parts],
-        "spec": spec_values(family(config.model).default),
-        "version": [STAGE_VERSION, FEATURES_VERSION],
-    }
+    plain = {name: value for name, value in asdict(settled).items() if name not in ("split", "task")}
+    return (
+        plain
+        | config.task.identity()
+        | {
+            # The text of a chain omits its defaults, its parts hold them.
+            "chain": [(type(part).__name__, part.settings()) for part in chain.parts],
+            "spec": spec_values(family(config.model).default),
+            "version": [STAGE_VERSION, FEATURES_VERSION],
+        }
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -51,7 +51,8 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         model=config.model,
         data=data.corpus.name,
         corpus_hash=data.corpus.hash,
-        keyword=config.keyword,
+        keyword=config.task.classes[-1],
+        task=config.task.text,
         recipe=config.recipe.name,
         seed=config.seed,
         teacher_seed=config.teacher_seed,
@@ -75,7 +76,7 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         record = replace(record, **effort, **cost_columns(model, made, form), **scored)
         record = replace(record, **ratio_columns(record, load_record(base.path) or record))
         record = replace(record, peak_memory_mb=peak_memory_mb())
-        stage.run.save_config(config.model, stage.chain, model.spec, asdict(config))
+        stage.run.save_config(config.model, stage.chain, model.spec, config.values())
         stage.run.save_model(model, form)
     save_record(stage.run.path, record)
     return record

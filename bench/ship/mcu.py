@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 
 from bench.data.corpora.base import Int16Array
-from bench.data.features import HOP_SAMPLES, log_mel, to_float
+from bench.data.features import log_mel, to_float
 from bench.ship.c_plan import Plan
 from bench.ship.mcu_build import Cpu, build_image
 from bench.ship.mcu_machine import SCRATCH, Image, Machine
 from models.errors import KwsError
+from models.front_end import FrontEnd
 from models.graph.stream import stream_of
 from models.integer.fixed_point import Int
 from models.integer.kws import IntegerKws
@@ -210,7 +211,7 @@ def _hear(device: Device, samples: Int16Array, features: Float32) -> tuple[float
     heard = np.stack(list(device.hear(samples)), 1)
     counts = []
     device.machine.count(True)
-    for frame in device.hear(samples[: 10 * HOP_SAMPLES]):
+    for frame in device.hear(samples[: 10 * FrontEnd().hop_samples]):
         device.quantize(frame)
         counts.append(device.machine.instructions)
     device.machine.count(False)

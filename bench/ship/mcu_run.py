@@ -17,6 +17,7 @@ from bench.ship.extras import extra
 from bench.ship.mcu import McuReport, measure
 from bench.ship.mcu_build import CPUS, OPTIMIZATION, compiler_version
 from models.errors import ResultsError
+from models.task import LEFT_OUT, Task
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def run_mcu(
         raise ResultsError(
             f"{artifact} lies in no run folder, so there are no clips to run; give a run folder"
         )
-    corpus, keyword = corpus_of(run, data)
-    clips = some_clips(corpus, keyword, config.clips)
+    corpus, task = corpus_of(run, data)
+    clips = some_clips(corpus, task, config.clips)
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,10 +74,11 @@ def run_mcu(
     return report
 
 
-def some_clips(corpus: Corpus, keyword: str, count: int) -> Int16Array:
-    """Clips of validation, shape (N, L): one with the keyword, one without, and so on."""
-    rows = corpus.indices("validation")
-    spoken = corpus.labels(keyword)[rows] == 1
+def some_clips(corpus: Corpus, task: Task, count: int) -> Int16Array:
+    """Clips of validation, shape (N, L): one with a word to find, one without, and so on."""
+    rows, labels = corpus.indices("validation"), corpus.labels(task)
+    rows = rows[labels[rows] != LEFT_OUT]
+    spoken = np.isin(labels[rows], task.to_find)
     apart = (rows[spoken], rows[~spoken])
     wanted = [kind[at] for at in range(count) for kind in apart if at < len(kind)]
     return np.ascontiguousarray(corpus.waveforms[np.sort(wanted[:count])])

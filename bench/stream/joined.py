@@ -12,6 +12,7 @@ from bench.config import seed_from
 from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, Int16Array
 from bench.stream.detection import Span
 from models.errors import CorpusError
+from models.task import Task
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -70,7 +71,7 @@ class Joined:
         return [Span(start / SAMPLE_RATE_HZ, (start + CLIP_SAMPLES) / SAMPLE_RATE_HZ) for start in starts]
 
 
-def joined_stream(corpus: Corpus, keyword: str, split: str, *, seed: int = 0) -> Joined:
+def joined_stream(corpus: Corpus, task: Task, split: str, *, seed: int = 0) -> Joined:
     """All clips of a split: other words, and the keyword at even distances among them.
 
     Before each keyword clip and at the end stand equally many other clips, at least five, so that keyword
@@ -78,7 +79,7 @@ def joined_stream(corpus: Corpus, keyword: str, split: str, *, seed: int = 0) ->
 
     Args:
         corpus: Where the clips are; splits have no speakers in common.
-        keyword: The word to spot.
+        task: Whose words to spot.
         split: ``validation`` or ``test``.
         seed: Of the order, the gaps and the background.
 
@@ -86,7 +87,7 @@ def joined_stream(corpus: Corpus, keyword: str, split: str, *, seed: int = 0) ->
         CorpusError: The split lacks the keyword or other words.
     """
     rng = np.random.default_rng(seed_from("joined", split, seed))
-    keywords, others = _rows(corpus, keyword, split, rng)
+    keywords, others = _rows(corpus, task, split, rng)
     each = max(FEWEST_OTHERS, len(others) // (len(keywords) + 1))
     order: list[tuple[int, bool]] = []
     for number, row in enumerate([*keywords, None]):
@@ -96,7 +97,7 @@ def joined_stream(corpus: Corpus, keyword: str, split: str, *, seed: int = 0) ->
 
 
 def speech_keyword_speech(
-    corpus: Corpus, keyword: str, split: str = "test", *, speech_clips: int = 8, seed: int = 0
+    corpus: Corpus, task: Task, split: str = "test", *, speech_clips: int = 8, seed: int = 0
 ) -> Joined:
     """The study's picture: some 10 s of other words, one keyword clip, the same words again.
 
@@ -104,20 +105,20 @@ def speech_keyword_speech(
         CorpusError: The split lacks the keyword or other words.
     """
     rng = np.random.default_rng(seed_from("speech, keyword, speech", split, seed))
-    keywords, others = _rows(corpus, keyword, split, rng)
+    keywords, others = _rows(corpus, task, split, rng)
     speech = [(int(row), False) for row in np.resize(others, speech_clips)]
     order = [*speech, (int(keywords[0]), True), *speech]
     return _place("speech, keyword, speech", order, rng, seed)
 
 
 def _rows(
-    corpus: Corpus, keyword: str, split: str, rng: np.random.Generator
+    corpus: Corpus, task: Task, split: str, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The split's keyword clips and its others, both shuffled."""
     rows = corpus.indices(split)
-    is_keyword = corpus.labels(keyword)[rows] == 1
+    is_keyword = np.isin(corpus.labels(task)[rows], task.to_find)
     if is_keyword.all() or not is_keyword.any():
-        raise CorpusError(f"the {split} split of {corpus.name} needs clips of {keyword!r} and of other words")
+        raise CorpusError(f"the {split} split of {corpus.name} needs clips of {task.text} and of other words")
     return rng.permutation(rows[is_keyword]), rng.permutation(rows[~is_keyword])
 
 

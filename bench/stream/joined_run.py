@@ -30,6 +30,7 @@ from bench.stream.run import (
 )
 from bench.stream.spotter import StreamingSpotter, ahead, frames_back
 from bench.threads import threads
+from models.task import Task
 
 
 def stream_test(
@@ -52,17 +53,17 @@ def stream_test(
         KwsError: The run or its corpus cannot be read.
     """
     run, model = open_run(path)
-    corpus, keyword = corpus_of(run, data)
+    corpus, task = corpus_of(run, data)
     folder = out or run.path / "stream"
     frames = frames_back(model, config.max_buffer_len)
     spotter = StreamingSpotter(model, frames)
     threshold, origin = config.threshold, "given"
     if threshold is None:
-        validation = joined_stream(corpus, keyword, "validation")
+        validation = joined_stream(corpus, task, "validation")
         threshold, origin = _chosen(spotter, validation, corpus, config)
         keep_threshold(run, frames, threshold)
     say(f"{run.run_id}: buffer {frames} frames, threshold {threshold:.4g} ({origin}){ahead(model)}")
-    test = joined_stream(corpus, keyword, "test")
+    test = joined_stream(corpus, task, "test")
     heard, found = _hear(spotter, test, corpus, threshold, say)
     result = score(found, test.keywords, heard.duration_s, threshold)
     say(summary_line(heard))
@@ -71,15 +72,15 @@ def stream_test(
         heard.course.frames, threshold, heard.marks.frames, heard.duration_s, test.keywords
     )
     draw(picture, folder, "joined-test", say)
-    draw_three_parts(spotter, corpus, keyword, threshold, folder, say)
+    draw_three_parts(spotter, corpus, task, threshold, folder, say)
     return result
 
 
 def draw_three_parts(
-    spotter: StreamingSpotter, corpus: Corpus, keyword: str, threshold: float, out: Path, say: Say
+    spotter: StreamingSpotter, corpus: Corpus, task: Task, threshold: float, out: Path, say: Say
 ) -> None:
     """The study's picture, out of clips of the test speakers: near 0, a peak at the keyword, near 0."""
-    joined = speech_keyword_speech(corpus, keyword)
+    joined = speech_keyword_speech(corpus, task)
     heard, _ = _hear(spotter, joined, corpus, threshold, lambda _: None)
     picture = StreamPicture(
         heard.course.frames,

@@ -6,8 +6,6 @@ the length of the audio. Several streams can share one model, each with a state 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.corpora.base import SAMPLE_RATE_HZ, Int16Array
-from bench.data.features import HOP_SAMPLES, N_FFT, POWER_CEILING, POWER_FLOOR, to_float
-from bench.data.torchaudio_import import transforms
+from bench.data.features import log_mel, to_float
 from bench.quality.score import keyword_probability
 from bench.stream.detection import Frame
 from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel
 from models.errors import ModelError
+from models.front_end import FrontEnd
 from models.graph.stream import decision_frames, delay_frames
 from models.graph.trace import graph_of
 from models.integer.ops import LOOK_BACK_FRAMES, buffer_frames
@@ -29,6 +27,7 @@ from models.integer.ops import LOOK_BACK_FRAMES, buffer_frames
 Block = Int16Array | npt.NDArray[np.float32]
 
 # The first window reaches this far before the audio, the last one as far behind it.
+N_FFT, HOP_SAMPLES = FrontEnd().window_samples, FrontEnd().hop_samples
 EDGE_SAMPLES = N_FFT // 2
 MAX_BUFFER_LEN = 24
 
@@ -93,16 +92,8 @@ def _complete(samples: Tensor, frames: int, heard_samples: int) -> tuple[Tensor,
     state = MelState(rest, frames + count, heard_samples)
     if not count:
         return torch.zeros(N_MELS, 0), state
-    return _mel()(samples).clamp(POWER_FLOOR, POWER_CEILING).log(), state
-
-
-@cache
-def _mel() -> Callable[[Tensor], Tensor]:
-    # As in ``features``, but the windows begin where the samples do: the edges are ours.
-    mel: Callable[[Tensor], Tensor] = transforms.MelSpectrogram(
-        SAMPLE_RATE_HZ, n_fft=N_FFT, hop_length=HOP_SAMPLES, n_mels=N_MELS, center=False
-    )
-    return mel
+    # The edges are ours: windows begin where the samples do.
+    return log_mel(samples, center=False), state
 
 
 class SpotterState(NamedTuple):

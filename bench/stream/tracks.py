@@ -29,6 +29,7 @@ from bench.stream.run import Say
 from bench.stream.spotter import StreamingSpotter
 from bench.threads import threads
 from models.errors import ResultsError
+from models.task import Task
 
 # Raised whenever the same run would give another track.
 TRACKS_VERSION = 1
@@ -56,9 +57,9 @@ def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, 
     run, record = run_at(path)
 
     @cache
-    def opened() -> tuple[StreamingSpotter, Corpus, str]:
-        corpus, keyword = corpus_of(run, data)
-        return StreamingSpotter(open_run(run.path)[1], max_buffer_len), corpus, keyword
+    def opened() -> tuple[StreamingSpotter, Corpus, Task]:
+        corpus, task = corpus_of(run, data)
+        return StreamingSpotter(open_run(run.path)[1], max_buffer_len), corpus, task
 
     tracks: Tracks = {split: [] for split in SPLITS}
     for seed in range(joinings):
@@ -86,9 +87,9 @@ def _hash(run: RunFolder, record: RunRecord, max_buffer_len: int, seed: int) -> 
     return content_hash([TRACKS_VERSION, weights, *about])
 
 
-def listen_to(spotter: StreamingSpotter, corpus: Corpus, keyword: str, split: str, seed: int) -> Track:
+def listen_to(spotter: StreamingSpotter, corpus: Corpus, task: Task, split: str, seed: int) -> Track:
     """A model's track over one joining of a split's clips."""
-    joined = joined_stream(corpus, keyword, split, seed=seed)
+    joined = joined_stream(corpus, task, split, seed=seed)
     spotter.reset()
     with threads(1):
         blocks = (spotter.push(block) for block in render(joined, corpus))

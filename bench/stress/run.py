@@ -155,9 +155,9 @@ def stress(
     Raises:
         KwsError: The corpus is not there, or is not the one that the runs were trained on.
     """
-    corpus, keyword = corpus_of(RunFolder(runs[0].path), data)
+    corpus, task = corpus_of(RunFolder(runs[0].path), data)
     rows = corpus.indices("test")
-    labels = corpus.labels(keyword)
+    labels = corpus.labels(task)
     material = Material(corpus, rows[labels[rows] == 0])
     conditions = [CLEAN, *(condition for condition in CONDITIONS if condition.family in families)]
     for kind in dict.fromkeys(condition.kind for condition in conditions if condition.kind):

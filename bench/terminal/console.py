@@ -43,7 +43,7 @@ class ConsoleUi(Ui):
 
     Args:
         console: To print to.
-        several: Whether there are several keywords or seeds to tell apart.
+        several: Whether there are several tasks or seeds to tell apart.
     """
 
     def __init__(self, console: Console, *, several: bool = False) -> None:
@@ -106,7 +106,7 @@ class ConsoleUi(Ui):
         if record.run_id in self._finished:
             return
         self._finished.add(record.run_id)
-        name = f"{record.keyword}, seed {record.seed}, {record.label}" if self._several else record.label
+        name = f"{record.task}, seed {record.seed}, {record.label}" if self._several else record.label
         if record.status != "ok":
             self._print(f"{name}: {record.status}: {record.reason}")
             return
@@ -127,7 +127,7 @@ def run_and_show(
     """Runs chains, then shows the table and draws the figures of all rows in ``out``.
 
     Args:
-        configs: What to run, without its repeats, one keyword after the other.
+        configs: What to run, without its repeats, one task after the other.
         out: Gets ``results.csv``, ``summary.csv``, ``figures/`` and ``runs/``.
         jobs: Processes.
         plugins: Files that every process loads.
@@ -141,7 +141,7 @@ def run_and_show(
     """
     console = plain_console()
     outcome = _run(configs, repeats, out, console, jobs=jobs, plugins=plugins)
-    for rows in _of_keyword(outcome.records.values(), configs):
+    for rows in _of_task(outcome.records.values(), configs):
         console.print(summary_table(rows) if len({row.seed for row in rows}) == 1 else repeats_table(rows))
     if outcome.records:
         for line in renew_if_changed(out):
@@ -155,10 +155,10 @@ def run_and_show(
 def ablate_and_show(
     configs: Sequence[RunConfig], out: Path, *, jobs: int, plugins: Sequence[Path], repeats: Repeats = ONCE
 ) -> int:
-    """Runs a chain without each of its compressors; writes a table and a figure for each keyword.
+    """Runs a chain without each of its compressors; writes a table and a figure for each task.
 
     Args:
-        configs: The whole chain, of one keyword after the other.
+        configs: The whole chain, of one task after the other.
         out: As for ``run_and_show``; what is there already is used.
         jobs: Processes.
         plugins: Files that every process loads.
@@ -176,14 +176,14 @@ def ablate_and_show(
     outcome = _run(there, repeats, out, console, jobs=jobs, plugins=plugins)
     if outcome.records:
         write_summary(out)
-    for rows in _of_keyword(outcome.records.values(), configs):
+    for rows in _of_task(outcome.records.values(), configs):
         table = contributions(found, rows)
-        name = f"ablation-{file_name(found[0].chain)}-{file_name(rows[0].keyword)}"
+        name = f"ablation-{file_name(found[0].chain)}-{file_name(rows[0].task.removeprefix('keyword '))}"
         write_text_atomically(out / f"{name}.csv", table.to_csv(index=False))
-        console.print(ablation_table(table, rows[0].keyword))
+        console.print(ablation_table(table, rows[0].task))
         written = [out / f"{name}.csv"]
         if table["runs"].any():
-            title = f"{table['label'].iloc[0] or found[0].chain}, keyword {rows[0].keyword!r}"
+            title = f"{table['label'].iloc[0] or found[0].chain}, {rows[0].task}"
             written += draw_ablation(table, out / "figures" / name, title)
         for line in (*missing_lines(table), *map(str, written)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -204,18 +204,18 @@ def _run(
     # Each chain and each word once, however many repeats: the last is not to fail after others were trained.
     for config in distinct_chains(configs):
         check(config)
-    for data, keyword, split in dict.fromkeys((each.data, each.keyword, each.split) for each in configs):
-        open_corpus(data, keyword, split=split, progress=True)
-    several = repeats.count > 1 or len({config.keyword for config in configs}) > 1
+    for data, task, split in dict.fromkeys((each.data, each.task, each.split) for each in configs):
+        open_corpus(data, task, split=split, progress=True)
+    several = repeats.count > 1 or len({config.task for config in configs}) > 1
     with ConsoleUi(console, several=several) as ui:
         return run_all(list(repeats.of(configs)), out, ui, jobs=jobs, plugins=plugins)
 
 
-def _of_keyword(records: Iterable[RunRecord], configs: Sequence[RunConfig]) -> list[list[RunRecord]]:
-    """The rows of each keyword, in the order in which they were asked for, whichever was done first."""
-    groups: dict[str, list[RunRecord]] = {config.keyword: [] for config in configs}
+def _of_task(records: Iterable[RunRecord], configs: Sequence[RunConfig]) -> list[list[RunRecord]]:
+    """The rows of each task, in the order in which they were asked for, whichever was done first."""
+    groups: dict[str, list[RunRecord]] = {config.task.text: [] for config in configs}
     for record in records:
-        groups[record.keyword].append(record)
+        groups[record.task].append(record)
     return [rows for rows in groups.values() if rows]
 
 

@@ -49,9 +49,7 @@ RANDOM_SPLIT = "\nrandom split: speakers stand on both sides, and test and valid
 def summary_table(records: Sequence[RunRecord]) -> Table:
     """The end of a run: what each model costs against the base, and how good it is."""
     first = records[0]
-    title = (
-        f"{first.model} on {first.data}, keyword {first.keyword!r}, recipe {first.recipe}, seed {first.seed}"
-    )
+    title = f"{first.model} on {first.data}, {first.task}, recipe {first.recipe}, seed {first.seed}"
     caption = f"{_clips(records)}; au_fa_fr, 1-AUC: lower is better"
     if first.split == "random":
         caption += RANDOM_SPLIT
@@ -137,9 +135,9 @@ def leaks_table(leaks: Leaks, title: str, pairs: int) -> tuple[Table, list[str]]
 
 
 def repeats_table(records: Sequence[RunRecord]) -> Table:
-    """The end of repeated runs of one keyword: means over seeds, with their 95 % intervals."""
+    """The end of repeated runs of one task: means over seeds, with their 95 % intervals."""
     first, seeds = records[0], sorted({record.seed for record in records})
-    title = f"{first.model} on {first.data}, keyword {first.keyword!r}, recipe {first.recipe}"
+    title = f"{first.model} on {first.data}, {first.task}, recipe {first.recipe}"
     caption = (
         f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; {_clips(records)}"
     )
@@ -161,11 +159,11 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
     return table
 
 
-def ablation_table(found: pd.DataFrame, keyword: str) -> Table:
+def ablation_table(found: pd.DataFrame, task: str) -> Table:
     """What each compressor of a chain is missed for."""
     whole = found.iloc[0]
     table = plain_table(
-        f"{whole['label'] or whole['chain']} without each of its compressors, keyword {keyword!r}",
+        f"{whole['label'] or whole['chain']} without each of its compressors, {task}",
         "ratios to the whole chain; 1-AUC on test, in brackets its 95 % interval over speakers",
     )
     for name in ("without", "KB", "ratio", "kMACs", "ratio", "1-AUC", "(low, high)"):

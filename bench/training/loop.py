@@ -96,7 +96,7 @@ def _train_epoch(
     for step, batch in enumerate(_batches(clips, recipe)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(recipe, epochs_done * steps + step, epochs * steps)
-        features = mask_(batch.features, recipe)
+        features = mask_(batch.features, recipe, clips.task.front_end)
         taught = teacher.answer(features, batch.rows) if teacher else None
         loss = _loss(model, chain, taught, features, batch.labels)
         optimizer.zero_grad(set_to_none=True)
@@ -143,9 +143,9 @@ class Batch(NamedTuple):
 
 
 def _batches(clips: Clips, recipe: Recipe) -> Iterator[Batch]:
-    """An epoch of batches: both classes equally often, with replacement."""
+    """An epoch of batches: all classes equally often, with replacement."""
     labels = torch.from_numpy(clips.labels[clips.train])
-    order = _balanced(labels)
+    order = _balanced(labels, len(clips.task.classes))
     generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
     bank = clips.features.bank.flatten(0, 1)
     for drawn in torch.split(order, recipe.batch_size):
@@ -155,14 +155,15 @@ def _batches(clips: Clips, recipe: Recipe) -> Iterator[Batch]:
             features = bank.index_select(0, rows).float()
         else:
             waves = to_float(clips.waveforms[clips.train[drawn.numpy()]])
-            features = log_mel(augment(waves, recipe.augmentation, clips.noise, generator))
+            augmented = augment(waves, recipe.augmentation, clips.noise, generator)
+            features = log_mel(augmented, clips.task.front_end)
         yield Batch(features, labels[drawn], rows)
 
 
-def _balanced(labels: Tensor) -> Tensor:
+def _balanced(labels: Tensor, classes: int) -> Tensor:
     """As many rows as there are labels, drawn with replacement, each class with equal chance."""
-    positive, negative = labels.nonzero().flatten(), (labels == 0).nonzero().flatten()
     draws = len(labels)
-    pick_positive = positive[torch.randint(len(positive), (draws,))]
-    pick_negative = negative[torch.randint(len(negative), (draws,))]
-    return torch.where(torch.rand(draws) < 0.5, pick_positive, pick_negative)
+    # From the last class to the first, as a keyword and all else were always drawn.
+    of_class = [(labels == number).nonzero().flatten() for number in reversed(range(classes))]
+    picked = torch.stack([rows[torch.randint(len(rows), (draws,))] for rows in of_class])
+    return picked.gather(0, (torch.rand(draws) * classes).long()[None])[0]

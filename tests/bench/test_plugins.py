@@ -49,7 +49,7 @@ def test_the_examples_work_together(tmp_path: Path) -> None:
 def test_the_form_of_a_plugin_is_not_taken_for_dynamic_quantization(tmp_path: Path) -> None:
     run, model = RunFolder(tmp_path / "hf-0123"), build(CrnnSpec(channels=2, hidden=5)).eval()
     run.path.mkdir()
-    run.save_config("crnn", Chain((), "hf+kd:channels=2,hidden=5"), model.spec, {})
+    run.save_config("crnn", Chain((), "hf+kd:channels=2,hidden=5"), model.spec, {"keyword": "start"})
     run.save_model(model, shipped(model, converted=False))
     plugin = ("--plugin", EXAMPLES / "compressor_half.py")
     onnx = bench("export", *plugin, run.path, "--format", "onnx")

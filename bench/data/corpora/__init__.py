@@ -9,9 +9,10 @@ from bench.data.corpora.base import SPLITS, Corpus
 from bench.data.corpora.splits import SPLIT_RULES
 from models.errors import CorpusError
 from models.registering import Registry, shown
+from models.task import OTHER, UNKNOWN, KeywordTask, Task
 
-# Given the keyword to speak, if any, and whether to show progress.
-Opener = Callable[[str | None, bool], Corpus]
+# Given the task, if any, whose words to speak in clips of its length, and whether to show progress.
+Opener = Callable[[Task | None, bool], Corpus]
 _OPENERS: Registry[Opener] = Registry("corpus", CorpusError)
 _SPEECH_COMMANDS = {"speech-commands": "v0.01", "speech-commands-v0.02": "v0.02"}
 
@@ -26,7 +27,7 @@ def register(name: str) -> Callable[[Opener], Opener]:
 
     def add(opener: Opener) -> Opener:
         if not callable(opener):
-            raise CorpusError(f"{name}: {shown(opener)} must be a function (keyword, progress) -> Corpus")
+            raise CorpusError(f"{name}: {shown(opener)} must be a function (task, progress) -> Corpus")
         _OPENERS.enter(name, opener)
         return opener
 
@@ -38,18 +39,19 @@ def corpora() -> dict[str, Opener]:
     return dict(sorted(_OPENERS.items()))
 
 
-def open_corpus(data: str, keyword: str | None, *, split: str = "speaker", progress: bool = True) -> Corpus:
+def open_corpus(data: str, task: Task | None, *, split: str = "speaker", progress: bool = True) -> Corpus:
     """The corpus that ``--data`` names, made or fetched first where it has to be.
 
     Args:
         data: A registered name, or a folder.
-        keyword: The synthetic corpus speaks it; every other one must hold it, unless it is None.
+        task: The synthetic corpus speaks its keyword; every other one must hold its words. None: whatever
+            words there are.
         split: ``speaker``, or ``random`` for folders and Speech Commands: 80/20 over clips, the fifth being
             validation and test alike.
         progress: Show progress bars.
 
     Raises:
-        CorpusError: What is wrong with the data, the keyword or a split, and what would be right.
+        CorpusError: What is wrong with the data, the words or a split, and what would be right.
     """
     if split not in SPLIT_RULES:
         raise CorpusError(f"no split rule {split!r}; there are: {', '.join(SPLIT_RULES)}")
@@ -63,43 +65,45 @@ def open_corpus(data: str, keyword: str | None, *, split: str = "speaker", progr
             f"a folder and {', '.join(_SPEECH_COMMANDS)} can"
         )
     elif data in _OPENERS:
-        corpus = _OPENERS[data](keyword, progress)
+        corpus = _OPENERS[data](task, progress)
     elif Path(data).is_dir():
         from bench.data.corpora.folder import folder_corpus
 
         corpus = folder_corpus(Path(data), split=split, progress=progress)
     else:
         raise CorpusError(f"no data {data!r}: give a folder or one of: {', '.join(corpora())}")
-    if keyword is not None:
-        _check_keyword(corpus, keyword)
+    if task is not None:
+        _check_classes(corpus, task)
     return corpus
 
 
-def _check_keyword(corpus: Corpus, keyword: str) -> None:
-    """Refuses a keyword that is missing, or alone, in one of the splits."""
-    labels = corpus.labels(keyword)
+def _check_classes(corpus: Corpus, task: Task) -> None:
+    """Refuses a task that has no clip of one of its classes in one of the splits."""
+    labels = corpus.labels(task)
     for split in SPLITS:
-        found = labels[corpus.indices(split)]
-        if found.sum() == 0:
-            raise CorpusError(
-                f"no clip of {keyword!r} in the {split} split; choose a word with more speakers"
-            )
-        if found.sum() == len(found):
-            raise CorpusError(
-                f"only {keyword!r} in the {split} split; other words are needed to tell it from"
-            )
+        there = set(labels[corpus.indices(split)])
+        for number, name in enumerate(task.classes):
+            if number not in there:
+                raise CorpusError(_lacking(name, split, task))
+
+
+def _lacking(name: str, split: str, task: Task) -> str:
+    if name not in (OTHER, UNKNOWN):
+        return f"no clip of {name!r} in the {split} split; choose a word with more speakers"
+    words = " and ".join(map(repr, task.needed))
+    return f"only {words} in the {split} split; other words are needed to tell it from"
 
 
 @register("synthetic")
-def _synthetic(keyword: str | None, progress: bool) -> Corpus:
+def _synthetic(task: Task | None, progress: bool) -> Corpus:
     from bench.data.corpora.synthetic import SyntheticConfig, synthetic_corpus
 
-    config = SyntheticConfig() if keyword is None else SyntheticConfig(keyword=keyword)
+    config = SyntheticConfig(keyword=task.keyword) if isinstance(task, KeywordTask) else SyntheticConfig()
     return synthetic_corpus(config, progress=progress)
 
 
 def _speech_commands(version: str) -> Opener:
-    def opener(keyword: str | None, progress: bool) -> Corpus:
+    def opener(task: Task | None, progress: bool) -> Corpus:
         from bench.data.corpora.speech_commands import speech_commands_corpus
 
         return speech_commands_corpus(version, progress=progress)

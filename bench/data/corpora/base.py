@@ -18,6 +18,7 @@ from platformdirs import user_cache_path
 
 from bench.files import replacing
 from models.errors import CorpusError
+from models.task import Task
 
 SAMPLE_RATE_HZ = 16_000
 CLIP_SAMPLES = 16_000
@@ -74,15 +75,22 @@ class Corpus:
         """Row numbers of the clips of one split, ascending."""
         return np.flatnonzero(stands_in(self.clips, split))
 
-    def labels(self, keyword: str) -> npt.NDArray[np.int64]:
-        """1 for clips of the keyword, 0 for all others, shape (N,).
+    @property
+    def clip_samples(self) -> int:
+        """Samples L of a clip."""
+        return int(self.waveforms.shape[1])
+
+    def labels(self, task: Task) -> npt.NDArray[np.int64]:
+        """The class of each clip, ``LEFT_OUT`` for those that the task has no use for, shape (N,).
 
         Raises:
-            CorpusError: The keyword is not in the corpus; the message names the nearest words.
+            CorpusError: A word of the task is not in the corpus; the message names the nearest words.
         """
-        if keyword not in set(self.words):
-            raise CorpusError(unknown_keyword(keyword, self.words))
-        return (self.clips["word"] == keyword).to_numpy().astype(np.int64)
+        there = set(self.words)
+        for word in task.needed:
+            if word not in there:
+                raise CorpusError(unknown_keyword(word, self.words))
+        return task.labels(*(self.clips[name].to_list() for name in ("word", "split", "source")))
 
 
 def stands_in(clips: pd.DataFrame, split: str) -> npt.NDArray[np.bool_]:

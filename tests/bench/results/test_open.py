@@ -48,12 +48,13 @@ from models.crnn import CrnnSpec
 from models.errors import CorpusError, KwsError
 from models.integer.file import _HEAD
 from models.registry import build
+from models.task import KeywordTask
 
 MUTANTS = 500
 RECIPE = Recipe(versions=1, batch_size=64)
 # A training under way that knows which units it will cut out.
 GOES_ON = parse("sp:keep=0.5", CrnnSpec(channels=2, hidden=6))
-CONFIG = RunConfig(chain="sp", data="tones", keyword="start", recipe=RECIPE, epochs=1)
+CONFIG = RunConfig(chain="sp", data="tones", task=KeywordTask("start"), recipe=RECIPE, epochs=1)
 Mutate = Callable[[bytes, np.random.Generator], bytes]
 
 

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Iterator[RunFolder]:
 def test_a_factored_and_pruned_model_is_read_back(folder: RunFolder) -> None:
     chain = parse(TEXT, BASE)
     model = chain.surgery(chain.prepare(zoo.model_of(chain.student(BASE))))
-    folder.save_config("causal", chain, model.spec, {})
+    folder.save_config("causal", chain, model.spec, {"keyword": "start"})
     folder.save_model(model, shipped(model, converted=False))
     spec = json.loads(folder.config_file.read_text())["spec"]
     ranks = {"input_rank": 3, "recurrent_rank": 3, "layer_ranks": [2, 0, 0]}
@@ -52,7 +52,7 @@ def test_a_factored_and_pruned_model_is_read_back(folder: RunFolder) -> None:
 def test_ranks_that_no_run_writes_are_one_line(
     folder: RunFolder, ranks: dict[str, object], says: str
 ) -> None:
-    folder.save_config("causal", parse("lr", BASE), BASE, {})
+    folder.save_config("causal", parse("lr", BASE), BASE, {"keyword": "start"})
     about = json.loads(folder.config_file.read_text())
     folder.config_file.write_text(json.dumps(about | {"spec": about["spec"] | ranks}))
     with pytest.raises(ResultsError, match=says):

@@ -14,6 +14,7 @@ from bench.results.records import RunRecord, load_results
 from bench.running.executors import Job, Outcome, run_all
 from bench.running.ui import Ui
 from models.errors import CorpusError
+from models.task import KeywordTask
 
 RECIPE = Recipe(versions=1, batch_size=64)
 
@@ -31,7 +32,8 @@ class Told(Ui):
 
 def configs(folder: Path, *chains: str, keyword: str = "start") -> list[RunConfig]:
     return [
-        RunConfig(chain=chain, data=str(folder), keyword=keyword, recipe=RECIPE, epochs=1) for chain in chains
+        RunConfig(chain=chain, data=str(folder), task=KeywordTask(keyword), recipe=RECIPE, epochs=1)
+        for chain in chains
     ]
 
 

@@ -37,10 +37,11 @@ from models.crnn import CrnnSpec
 from models.errors import ChainError, KwsError, ResultsError
 from models.registry import build
 from models.shipped import saved
+from models.task import KeywordTask
 
 BASE = CrnnSpec()
 RECIPE = Recipe(versions=1, batch_size=64)
-CONFIG = RunConfig(chain="kd", data="tones", keyword="start", recipe=RECIPE, epochs=1)
+CONFIG = RunConfig(chain="kd", data="tones", task=KeywordTask("start"), recipe=RECIPE, epochs=1)
 
 
 class Log(Ui):
@@ -125,7 +126,7 @@ def test_a_row_is_what_its_folder_holds(tmp_path: Path, tone_corpus: Corpus) -> 
     assert len(saved(model)) / BYTES_PER_KB == shipped.size_kb
     assert (folder.path / "shipped.pt").stat().st_size / 1024 == shipped.size_kb
     scores = np.load(folder.path / "scores.npz")
-    labels = tone_corpus.labels("start")
+    labels = tone_corpus.labels(KeywordTask("start"))
     for split, value in (("test", shipped.au_fa_fr), ("validation", shipped.validation_au_fa_fr)):
         assert au_fa_fr(labels[tone_corpus.indices(split)], scores[split]) == value
     assert shipped.params == trained.params == 4749
@@ -136,7 +137,7 @@ def test_a_row_is_what_its_folder_holds(tmp_path: Path, tone_corpus: Corpus) -> 
     assert history["epoch"].tolist() == [1]
     about = json.loads((floats.path / "config.json").read_text())
     assert about["spec"]["hidden"] == 16
-    assert about["run"]["keyword"] == "start"
+    assert about["run"]["task"]["keyword"] == "start"
     assert not floats.checkpoint.exists()
 
 
@@ -234,7 +235,7 @@ def test_seeds_and_keywords_are_different_runs(tmp_path: Path) -> None:
         for config in (
             replace(CONFIG, chain=""),
             replace(CONFIG, chain="", seed=1),
-            replace(CONFIG, chain="", keyword="stop"),
+            replace(CONFIG, chain="", task=KeywordTask("stop")),
             replace(CONFIG, chain="", epochs=2),
             replace(CONFIG, chain="", recipe=replace(RECIPE, learning_rate=0.01)),
         )
@@ -399,14 +400,16 @@ def test_real_recordings_ship_and_come_back(
             (folder / name).symlink_to(arabic / name)
     monkeypatch.setattr("bench.running.pipeline.open_corpus", open_corpus)
     recipe = Recipe(versions=2, batch_size=32)
-    config = RunConfig(chain="qat:bits=4+ad+kd", data=str(folder), keyword="start", recipe=recipe, epochs=12)
+    config = RunConfig(
+        chain="qat:bits=4+ad+kd", data=str(folder), task=KeywordTask("start"), recipe=recipe, epochs=12
+    )
     _, trained, shipped = run_chain(config, tmp_path / "out", Log())
     assert shipped.artifact_bytes == 1666
     assert shipped.size_ratio > 150
     assert trained.auc > 0.8
     assert shipped.auc > trained.auc - 0.05
     run = RunFolder(tmp_path / "out" / "runs" / shipped.run_id)
-    model, data = run.load_model(), Data(open_corpus(config.data, "start"), config)
+    model, data = run.load_model(), Data(open_corpus(config.data, KeywordTask("start")), config)
     again = predict(model, data.clips.features.clean, data.clips.test)
     assert np.array_equal(np.load(run.path / "scores.npz")["test"], keyword_probability(again))
 

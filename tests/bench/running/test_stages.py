@@ -9,6 +9,7 @@ from bench.config import Recipe, RunConfig
 from bench.data.corpora import open_corpus
 from bench.data.corpora.leaks import find_leaks
 from bench.running.pipeline import run_chain
+from models.task import KeywordTask
 
 SPEECH = os.environ.get("KWS_BENCH_SPEECH", "")
 pytestmark = [
@@ -27,7 +28,9 @@ def test_no_speaker_and_no_copy_stands_in_two_splits() -> None:
 
 def test_an_epoch_tells_a_keyword_from_six_other_words(tmp_path: Path) -> None:
     """Chance is an area of .5 above the curve; an epoch reaches a tenth of it on speakers never heard."""
-    config = RunConfig(chain="dq", data=SPEECH, keyword="happy", recipe=Recipe(versions=1), epochs=1)
+    config = RunConfig(
+        chain="dq", data=SPEECH, task=KeywordTask("happy"), recipe=Recipe(versions=1), epochs=1
+    )
     base, shipped = run_chain(config, tmp_path)
     assert base.keyword_clips == 179
     assert base.one_minus_auc < 0.05

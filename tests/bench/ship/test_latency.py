@@ -149,7 +149,7 @@ def test_every_runtime_computes_an_integer_model(name: str, tmp_path: Path) -> N
 def test_a_run_in_integers_is_timed_in_every_runtime(tmp_path: Path) -> None:
     run, model = RunFolder(tmp_path / "run"), subject().model
     run.path.mkdir()
-    run.save_config("crnn", parse("sq+ad+kd", CrnnSpec()), model.spec, {})
+    run.save_config("crnn", parse("sq+ad+kd", CrnnSpec()), model.spec, {"keyword": "start"})
     run.save_model(model, shipped(IntegerKws(filled(ATTENTION)), converted=True))
     rows = measure_run(run, rounds=3)
     assert {(row.runtime, row.weights) for row in rows} == {
@@ -201,7 +201,7 @@ def test_the_table_and_the_csv_hold_every_runtime() -> None:
 def test_the_command_writes_a_csv_beside_the_run(tmp_path: Path) -> None:
     run, model = RunFolder(tmp_path / "run"), subject().model
     run.path.mkdir()
-    run.save_config("crnn", parse("dq+ad+kd", CrnnSpec()), model.spec, {})
+    run.save_config("crnn", parse("dq+ad+kd", CrnnSpec()), model.spec, {"keyword": "start"})
     run.save_model(model, shipped(model, converted=False))
     done = CliRunner().invoke(main, ["latency", str(run.path), "--rounds", "3"], catch_exceptions=False)
     assert done.exit_code == 0

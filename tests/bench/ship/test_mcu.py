@@ -23,6 +23,7 @@ from models.integer.file import load, to_bytes
 from models.integer.model import IntegerModel
 from models.integer.ops import Act, Attend, Conv, Gives, Gru, Input
 from models.integer.run import clip as clip_logits
+from models.task import KeywordTask
 from tests.programs import PROGRAMS, filled
 
 PACKAGES = ("ziglang", "unicorn", "elftools")
@@ -110,7 +111,7 @@ def model() -> IntegerModel:
 def test_a_model_computes_the_same_and_is_weighed(
     cpu: str, model: IntegerModel, tone_corpus: Corpus, tmp_path: Path
 ) -> None:
-    clips = some_clips(tone_corpus, "start", 3)
+    clips = some_clips(tone_corpus, KeywordTask("start"), 3)
     report = measure(model, CPUS[cpu], clips, tmp_path)
     assert report.clips == 3
     assert report.model.flash["weights"] == sum(tensor.weight.size for own in model.tensors for tensor in own)
@@ -192,14 +193,14 @@ def test_another_models_code_is_found_out(
     other = replace(model, tensors=(*model.tensors[:-1], (tensor._replace(weight=-tensor.weight),)))
     monkeypatch.setattr(mcu_build, "write_c", lambda _model, folder: real(other, folder))
     with pytest.raises(ParityError, match="clip 0"):
-        measure(model, CPUS["cortex-m4"], some_clips(tone_corpus, "start", 1), tmp_path)
+        measure(model, CPUS["cortex-m4"], some_clips(tone_corpus, KeywordTask("start"), 1), tmp_path)
 
 
 def test_clips_are_of_validation_half_of_them_keywords(tone_corpus: Corpus) -> None:
-    clips = some_clips(tone_corpus, "start", 6)
+    clips = some_clips(tone_corpus, KeywordTask("start"), 6)
     rows = tone_corpus.indices("validation")
     found = [row for clip in clips for row in rows if np.array_equal(tone_corpus.waveforms[row], clip)]
-    assert tone_corpus.labels("start")[found].sum() == 3
+    assert tone_corpus.labels(KeywordTask("start"))[found].sum() == 3
 
 
 def run_folder(model: IntegerModel, folder: Path, data: Path) -> Path:

@@ -438,7 +438,7 @@ def test_runs_in_floating_point_are_exported(chain: str, exact: bool, tmp_path: 
     """A float run as it is; one of dq with the int8 weights that are nearest."""
     run, spotter, log_mel = RunFolder(tmp_path / "run"), model_of(CrnnSpec(channels=2, hidden=10)), audio()
     run.path.mkdir()
-    run.save_config("crnn", parse(chain, CrnnSpec()), spotter.spec, {})
+    run.save_config("crnn", parse(chain, CrnnSpec()), spotter.spec, {"keyword": "start"})
     run.save_model(spotter, shipped(spotter, converted=False))
     clip, stream = export_run(run.path, "onnx", None)
     with torch.no_grad():

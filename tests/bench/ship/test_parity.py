@@ -18,6 +18,7 @@ from models.errors import KwsError
 from models.integer import file
 from models.integer.model import IntegerModel
 from models.integer.run import clip
+from models.task import KeywordTask
 from tests.programs import ATTENTION, PROGRAMS, filled
 
 # Those of the package; other tests register more.
@@ -47,7 +48,7 @@ def trained(data: Path, out: Path, epochs: int, model: str = "crnn") -> IntegerM
     """A small student of a folder's words, or a family's base, as it ships."""
     recipe, chain = Recipe(versions=2, batch_size=64), "sq+ad+kd" if model == "crnn" else "sq"
     config = RunConfig(
-        chain=chain, model=model, data=str(data), keyword="start", recipe=recipe, epochs=epochs
+        chain=chain, model=model, data=str(data), task=KeywordTask("start"), recipe=recipe, epochs=epochs
     )
     run_chain(config, out)
     (artifact,) = out.glob("runs/sq*/*.kws")

@@ -7,6 +7,7 @@ import pytest
 from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus
 from bench.stream.joined import Joined, joined_stream, render, speech_keyword_speech, spoken_samples
 from models.errors import CorpusError
+from models.task import KeywordTask
 
 
 def samples_of(joined: Joined, corpus: Corpus) -> np.ndarray:
@@ -15,7 +16,7 @@ def samples_of(joined: Joined, corpus: Corpus) -> np.ndarray:
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_all_clips_of_one_split_and_no_others(tone_corpus: Corpus, split: str) -> None:
-    joined = joined_stream(tone_corpus, "start", split)
+    joined = joined_stream(tone_corpus, KeywordTask("start"), split)
     table = tone_corpus.clips.iloc[[clip.row for clip in joined.clips]]
     assert set(table["split"]) == {split}
     assert list(table["word"] == "start") == [clip.is_keyword for clip in joined.clips]
@@ -25,7 +26,7 @@ def test_all_clips_of_one_split_and_no_others(tone_corpus: Corpus, split: str) -
 
 
 def test_keyword_clips_are_several_seconds_apart(tone_corpus: Corpus) -> None:
-    keywords = joined_stream(tone_corpus, "start", "test").keywords
+    keywords = joined_stream(tone_corpus, KeywordTask("start"), "test").keywords
     assert len(keywords) == 10
     assert keywords[0].start_s >= 5
     assert min(after.start_s - before.end_s for before, after in itertools.pairwise(keywords)) >= 5
@@ -33,7 +34,7 @@ def test_keyword_clips_are_several_seconds_apart(tone_corpus: Corpus) -> None:
 
 
 def test_clips_sound_where_the_plan_says(tone_corpus: Corpus) -> None:
-    joined = joined_stream(tone_corpus, "start", "test")
+    joined = joined_stream(tone_corpus, KeywordTask("start"), "test")
     wave = samples_of(joined, tone_corpus)
     assert wave.dtype == np.int16
     assert len(wave) == joined.samples == round(joined.duration_s * SAMPLE_RATE_HZ)
@@ -46,7 +47,7 @@ def test_clips_sound_where_the_plan_says(tone_corpus: Corpus) -> None:
 
 
 def test_background_goes_on_20_db_below_without_clicks(tone_corpus: Corpus) -> None:
-    joined = joined_stream(tone_corpus, "start", "test")
+    joined = joined_stream(tone_corpus, KeywordTask("start"), "test")
     wave = samples_of(joined, tone_corpus).astype(float)
     between = np.ones(len(wave), bool)
     for clip in joined.clips:
@@ -56,21 +57,21 @@ def test_background_goes_on_20_db_below_without_clicks(tone_corpus: Corpus) -> N
 
 
 def test_the_same_each_time_and_another_by_seed(tone_corpus: Corpus) -> None:
-    one, two = (joined_stream(tone_corpus, "start", "test") for _ in range(2))
+    one, two = (joined_stream(tone_corpus, KeywordTask("start"), "test") for _ in range(2))
     assert one == two
     np.testing.assert_array_equal(samples_of(one, tone_corpus), samples_of(two, tone_corpus))
-    assert joined_stream(tone_corpus, "start", "test", seed=1).clips != one.clips
+    assert joined_stream(tone_corpus, KeywordTask("start"), "test", seed=1).clips != one.clips
 
 
 def test_white_noise_where_the_corpus_has_none(tone_corpus: Corpus) -> None:
     silent = replace(tone_corpus, noise=np.zeros(0, np.int16))
-    joined = joined_stream(silent, "start", "test")
+    joined = joined_stream(silent, KeywordTask("start"), "test")
     start = joined.clips[-1].start_sample + SAMPLE_RATE_HZ
     assert np.std(samples_of(joined, silent)[start:].astype(float)) > 50
 
 
 def test_speech_keyword_speech(tone_corpus: Corpus) -> None:
-    joined = speech_keyword_speech(tone_corpus, "start")
+    joined = speech_keyword_speech(tone_corpus, KeywordTask("start"))
     rows = [clip.row for clip in joined.clips]
     assert [clip.is_keyword for clip in joined.clips] == [False] * 8 + [True] + [False] * 8
     assert rows[:8] == rows[9:]
@@ -82,7 +83,7 @@ def test_a_split_without_the_keyword_is_refused(tone_corpus: Corpus) -> None:
     clips = tone_corpus.clips[(tone_corpus.clips["split"] != "test") | (tone_corpus.clips["word"] != "start")]
     without = replace(tone_corpus, clips=clips.reset_index(drop=True))
     with pytest.raises(CorpusError, match="test split of tones needs clips of 'start'"):
-        joined_stream(without, "start", "test")
+        joined_stream(without, KeywordTask("start"), "test")
 
 
 @pytest.mark.parametrize("noise_level", [0, 30, 300])

@@ -32,13 +32,14 @@ from bench.threads import threads
 from models import registry
 from models.integer.ops import buffer_frames
 from models.registry import build
+from models.task import KeywordTask
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path:
     """The base, half trained, and its quantized form."""
     recipe = Recipe(versions=1, batch_size=32)
-    config = RunConfig(chain="dq", data=str(tone_folder), keyword="start", recipe=recipe, epochs=12)
+    config = RunConfig(chain="dq", data=str(tone_folder), task=KeywordTask("start"), recipe=recipe, epochs=12)
     folder = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch, threads(1):
         patch.setenv("KWS_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

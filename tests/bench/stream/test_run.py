@@ -27,13 +27,14 @@ from bench.stream.joined import render, speech_keyword_speech
 from bench.stream.run import StreamConfig, keep_threshold, listen, threshold_of
 from bench.stream.spotter import StreamingSpotter
 from bench.threads import threads
+from models.task import KeywordTask
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path:
     """A run that has learnt to tell the tones apart."""
     recipe = Recipe(versions=1, batch_size=32)
-    config = RunConfig(chain="dq", data=str(tone_folder), keyword="start", recipe=recipe, epochs=20)
+    config = RunConfig(chain="dq", data=str(tone_folder), task=KeywordTask("start"), recipe=recipe, epochs=20)
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch, threads(1):
         patch.setenv("KWS_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
@@ -47,8 +48,12 @@ def talk(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path:
     path = tmp_path_factory.mktemp("talk") / "talk.wav"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KWS_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        corpus = open_corpus(str(tone_folder), "start", progress=False)
-        sf.write(path, np.concatenate(list(render(speech_keyword_speech(corpus, "start"), corpus))), 16_000)
+        corpus = open_corpus(str(tone_folder), KeywordTask("start"), progress=False)
+        sf.write(
+            path,
+            np.concatenate(list(render(speech_keyword_speech(corpus, KeywordTask("start")), corpus))),
+            16_000,
+        )
     return path
 
 

@@ -20,6 +20,7 @@ from bench.stress.run import MEASURES, measured, open_runs, run_folders, score_u
 from bench.stress.waves import Material
 from bench.threads import threads
 from models.errors import ResultsError
+from models.task import KeywordTask
 
 RECIPE = Recipe(versions=1, batch_size=32)
 
@@ -28,12 +29,13 @@ RECIPE = Recipe(versions=1, batch_size=32)
 def out(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path:
     """A base, its quantized form, and a base for another keyword, hardly trained."""
     folder = tmp_path_factory.mktemp("out")
-    config = RunConfig("dq", data=str(tone_folder), keyword="start", recipe=RECIPE, epochs=2)
+    config = RunConfig("dq", data=str(tone_folder), task=KeywordTask("start"), recipe=RECIPE, epochs=2)
     with pytest.MonkeyPatch.context() as patch, threads(1):
         patch.setenv("KWS_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         run_chain(config, folder)
         run_chain(
-            RunConfig("", data=str(tone_folder), keyword="stop", recipe=RECIPE, epochs=1), folder / "stop"
+            RunConfig("", data=str(tone_folder), task=KeywordTask("stop"), recipe=RECIPE, epochs=1),
+            folder / "stop",
         )
     return folder
 
@@ -95,7 +97,7 @@ def test_scores_of_a_condition_do_not_depend_on_blocks_or_other_runs(
     tried = open_runs(runs_of(out))
     corpus, _ = corpus_of(RunFolder(tried[0].path), None)
     rows = corpus.indices("test")
-    material = Material(corpus, rows[corpus.labels("start")[rows] == 0])
+    material = Material(corpus, rows[corpus.labels(KeywordTask("start"))[rows] == 0])
     condition = Condition("snr", "white", 0.0)
     both = score_under(condition, tried, rows, material)
     monkeypatch.setattr("bench.stress.run.BLOCK_CLIPS", 7)

@@ -8,6 +8,7 @@ import bench.stress.waves as subject
 from bench.data.corpora.base import Corpus
 from bench.stress.conditions import CONDITIONS, NOISES, Condition
 from bench.stress.waves import Material, at_rate, degraded, in_room
+from models.task import KeywordTask
 
 Floats = npt.NDArray[np.float64]
 RATE_HZ = 16_000
@@ -16,7 +17,7 @@ RATE_HZ = 16_000
 @pytest.fixture
 def material(tone_corpus: Corpus) -> Material:
     test = tone_corpus.indices("test")
-    return Material(tone_corpus, test[tone_corpus.labels("start")[test] == 0])
+    return Material(tone_corpus, test[tone_corpus.labels(KeywordTask("start"))[test] == 0])
 
 
 def clips_of(material: Material, rows: npt.NDArray[np.int64]) -> Floats:

@@ -16,9 +16,19 @@ from bench.terminal.console import ablate_and_show, run_and_show
 from bench.terminal.tables import missing_lines
 from models.crnn import CrnnSpec
 from models.errors import ChainError
+from models.task import KeywordTask
 
 ROW = RunRecord(
-    run_id="r", label="B", chain="", model="crnn", data="d", corpus_hash="h", keyword="k", recipe="r", seed=0
+    run_id="r",
+    label="B",
+    chain="",
+    model="crnn",
+    data="d",
+    corpus_hash="h",
+    keyword="k",
+    task="keyword k",
+    recipe="r",
+    seed=0,
 )
 
 
@@ -93,7 +103,7 @@ def test_files_of_a_chain_with_options_lie_in_the_folder(
         append_record(tmp_path, record)
     outcome = Outcome({record.chain: record for record in rows})
     monkeypatch.setattr("bench.terminal.console._run", lambda *args, **options: outcome)
-    assert ablate_and_show([RunConfig(chain, keyword="k")], tmp_path, jobs=1, plugins=()) == 0
+    assert ablate_and_show([RunConfig(chain, task=KeywordTask("k"))], tmp_path, jobs=1, plugins=()) == 0
     name = "ablation-qat_bits=8_gru.hh=4+kd-k"
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == {
         *(f"figures/{name}.{suffix}" for suffix in ("png", "svg")),
@@ -115,10 +125,10 @@ def test_a_base_that_diverged_leaves_tables_that_say_so(
     for record in rows:
         append_record(tmp_path, record)
     monkeypatch.setattr("bench.terminal.console._run", lambda *args, **options: outcome)
-    assert ablate_and_show([RunConfig("dq+kd", keyword="k")], tmp_path, jobs=1, plugins=()) == 1
+    assert ablate_and_show([RunConfig("dq+kd", task=KeywordTask("k"))], tmp_path, jobs=1, plugins=()) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert f"the base, 0 runs: {'; '.join(['diverged: the loss was nan'] * seeds)}" in shown
     assert "without dq, 0 runs: not run, for what it is made from failed" in shown
-    assert run_and_show([RunConfig("dq+kd", keyword="k")], tmp_path, jobs=1, plugins=()) == 1
+    assert run_and_show([RunConfig("dq+kd", task=KeywordTask("k"))], tmp_path, jobs=1, plugins=()) == 1
     assert "nan" not in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "summary.csv")["failed"].tolist() == [seeds]

@@ -20,6 +20,7 @@ from models.base import clone_state
 from models.crnn import CrnnSpec
 from models.errors import ResultsError
 from models.registry import build
+from models.task import KeywordTask
 
 RECIPE = Recipe(versions=0)
 
@@ -29,7 +30,7 @@ def clips_of(corpus: Corpus) -> Clips:
         features=features_of(corpus, RECIPE, 0),
         waveforms=corpus.waveforms,
         noise=torch.zeros(0),
-        labels=corpus.labels("start"),
+        labels=corpus.labels(KeywordTask("start")),
         train=corpus.indices("train"),
         validation=corpus.indices("validation"),
         test=corpus.indices("test"),

@@ -26,6 +26,7 @@ from compressors.chain import Chain, parse
 from compressors.taps import Tap
 from models.crnn import CrnnSpec
 from models.registry import build
+from models.task import KeywordTask
 
 SPEC = CrnnSpec(channels=2, hidden=8)
 RECIPE = Recipe(versions=2, batch_size=32, learning_rate=1e-2)
@@ -41,7 +42,7 @@ def clips_of(corpus: Corpus, recipe: Recipe) -> Clips:
         features=features_of(corpus, recipe, seed=0),
         waveforms=corpus.waveforms,
         noise=torch.from_numpy(corpus.noise.astype(np.float32) / 32768),
-        labels=corpus.labels("start"),
+        labels=corpus.labels(KeywordTask("start")),
         train=corpus.indices("train"),
         validation=corpus.indices("validation"),
         test=corpus.indices("test"),
@@ -150,7 +151,7 @@ def test_the_sampler_draws_each_class_equally_often() -> None:
     labels = torch.zeros(20000, dtype=torch.long)
     labels[::50] = 1
     torch.manual_seed(0)
-    rows = _balanced(labels)
+    rows = _balanced(labels, 2)
     assert len(rows) == len(labels)
     assert labels[rows].float().mean().item() == pytest.approx(0.5, abs=0.02)
     assert len(rows[labels[rows] == 1].unique()) == 400, "all clips of the rare class are drawn"

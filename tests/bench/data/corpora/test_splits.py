@@ -20,6 +20,7 @@ from bench.running.pipeline import plan, run_chain
 from compressors.chain import parse
 from models.crnn import CrnnSpec
 from models.errors import CorpusError
+from models.task import KeywordTask
 
 RECIPE = Recipe(versions=1, batch_size=64)
 
@@ -32,14 +33,16 @@ def out(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path:
         patch.setenv("KWS_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         for split in ("random", "speaker"):
             run_chain(
-                RunConfig("", data=str(tone_folder), keyword="start", recipe=RECIPE, epochs=1, split=split),
+                RunConfig(
+                    "", data=str(tone_folder), task=KeywordTask("start"), recipe=RECIPE, epochs=1, split=split
+                ),
                 folder,
             )
     return folder
 
 
 def test_a_fifth_of_the_clips_is_validation_and_test(tone_folder: Path) -> None:
-    corpus = open_corpus(str(tone_folder), "start", split="random", progress=False)
+    corpus = open_corpus(str(tone_folder), KeywordTask("start"), split="random", progress=False)
     train, validation, test = (set(corpus.indices(name)) for name in ("train", "validation", "test"))
     assert (len(train), len(validation)) == (115, 29)  # 80 and 20 % of 144
     assert validation == test
@@ -62,8 +65,8 @@ def test_the_row_is_marked_and_both_figures_are_of_the_same_clips(out: Path) -> 
 
 def test_a_run_opens_its_corpus_with_its_own_split(out: Path) -> None:
     for row in load_results(out / "results.csv").to_dict("records"):
-        corpus, keyword = corpus_of(RunFolder(out / "runs" / row["run_id"]), None)
-        assert (corpus.hash, keyword) == (row["corpus_hash"], "start")
+        corpus, task = corpus_of(RunFolder(out / "runs" / row["run_id"]), None)
+        assert (corpus.hash, task) == (row["corpus_hash"], KeywordTask("start"))
 
 
 def test_a_run_of_a_version_that_knew_no_splits_is_by_speaker(out: Path, tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_rows_without_the_column_are_by_speaker(out: Path, tmp_path: Path) -> No
 
 def test_the_split_is_in_the_corpus_alone_so_old_runs_are_found_again() -> None:
     chain = parse("kd", CrnnSpec())
-    config = RunConfig("kd", data="x", keyword="start")
+    config = RunConfig("kd", data="x", task=KeywordTask("start"))
     random = dataclasses.replace(config, split="random")
     ids = [[stage.run.run_id for stage in plan(each, chain, "hash", Path())] for each in (config, random)]
     assert ids[0] == ids[1]
@@ -109,9 +112,9 @@ def test_corpora_with_splits_of_their_own_refuse(data: str, monkeypatch: pytest.
 
     monkeypatch.setitem(subject._OPENERS, data, never)
     with pytest.raises(CorpusError, match=f"'{data}' comes with its own splits .*speech-commands"):
-        open_corpus(data, "start", split="random", progress=False)
+        open_corpus(data, KeywordTask("start"), split="random", progress=False)
     with pytest.raises(CorpusError, match="no split rule 'rnd'; there are: speaker, random"):
-        open_corpus(data, "start", split="rnd", progress=False)
+        open_corpus(data, KeywordTask("start"), split="rnd", progress=False)
 
 
 def test_the_command_line_reaches_it(tone_folder: Path, tmp_path: Path) -> None:

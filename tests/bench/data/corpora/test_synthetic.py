@@ -18,6 +18,7 @@ from bench.data.corpora.base import Corpus
 from bench.data.corpora.synthetic import SyntheticConfig, synthetic_corpus
 from bench.processes import ENDED
 from models.errors import CorpusError
+from models.task import KeywordTask
 
 SMALL = SyntheticConfig(n_clips=24, workers=2)
 
@@ -124,7 +125,7 @@ def test_found_again_without_the_engine(built: Corpus, cache: Path, monkeypatch:
 
 def test_any_words_can_be_the_keyword(built: Corpus) -> None:
     corpus = small(keyword="hey robot", n_clips=12)
-    assert set(corpus.labels("hey robot")) == {0, 1}
+    assert set(corpus.labels(KeywordTask("hey robot"))) == {0, 1}
     assert np.abs(np.asarray(corpus.waveforms, float)).max(axis=1).min() > 300
 
 
@@ -148,6 +149,7 @@ def dying_worker(before: str) -> tuple[str, ...]:
 import os, sys
 from pathlib import Path
 from bench.data.corpora import synthetic_worker as worker
+from models.task import KeywordTask
 save, seen = worker.save_array, []
 def save_array(path, array):
     seen.append(path)
