@@ -114,11 +114,10 @@ class RunFolder:
         """
         with reading(self.config_file, f"{AGAIN}, or give the --plugin that it was made with"):
             about = self.config()["run"]
-            if "task" in about:
-                return task_from(about["task"])
-            if not is_text(about["keyword"]):
-                raise ValueError("the keyword of its run is no text")
-            return KeywordTask(about["keyword"])
+            task = task_from(about["task"]) if "task" in about else KeywordTask(about["keyword"])
+            if not all(map(is_text, (*task.classes, task.text))):
+                raise ValueError("the words of its task are no texts")
+            return task
 
     def load_model(self) -> nn.Module:
         """The model as it ships, in evaluation mode.

@@ -122,7 +122,7 @@ FAILING = (
     (REGISTER["corpus"] + "@register\ndef tones(): ...", "a corpus needs a name, as in @register("),
     (
         REGISTER["corpus"] + "register('tones')(3)",
-        "tones: 3 must be a function (keyword, progress) -> Corpus",
+        "tones: 3 must be a function (task, progress) -> Corpus",
     ),
     (REGISTER["corpus"] + "register('synthetic')(min)", "a corpus 'synthetic' is already registered, by "),
     (REGISTER["model"] + "register('gru2', 3)(3)", "gru2: 3 must be an instance of a class"),

@@ -48,7 +48,7 @@ from models.crnn import CrnnSpec
 from models.errors import CorpusError, KwsError
 from models.integer.file import _HEAD
 from models.registry import build
-from models.task import KeywordTask
+from models.task import KeywordTask, Task
 
 MUTANTS = 500
 RECIPE = Recipe(versions=1, batch_size=64)
@@ -215,9 +215,10 @@ def opens_model(run: Path) -> None:
 
 
 def opens_config(run: Path) -> None:
-    def no_corpus(data: str, keyword: str, split: str) -> Corpus:
+    def no_corpus(data: str, task: Task, split: str) -> Corpus:
         Path(data).is_dir()
-        raise CorpusError(f"no {os.fsencode(data)!r} {keyword.encode()!r} {split.encode()!r}")
+        said = (*task.classes, task.text, split)
+        raise CorpusError(f"no {os.fsencode(data)!r} {[each.encode() for each in said]!r}")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bench.data.clips.open_corpus", no_corpus)
