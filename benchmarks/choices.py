@@ -41,4 +41,4 @@ def measure_choices(setting: Setting, keywords: tuple[str, ...], epochs: int, st
 def _trained(setting: Setting, keyword: str, recipe: Recipe, epochs: int, state: Path) -> dict[str, float]:
     """1 - AUC on test by label."""
     config = RunConfig("ad+kd", data=str(setting.folder), keyword=keyword, recipe=recipe, epochs=epochs)
-    return {record.label: record.one_minus_auc for record in run_chain(config, state / "choices")}
+    return {record.label: record["one_minus_auc"] for record in run_chain(config, state / "choices")}

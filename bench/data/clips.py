@@ -17,6 +17,7 @@ from bench.reading import is_text, reading
 from bench.results.records import load_record
 from bench.results.runs import RunFolder
 from models.errors import ResultsError
+from models.task import KeywordTask, Task
 
 CALIBRATION_CLIPS = 512
 
@@ -33,6 +34,7 @@ class Clips:
         train: Rows of the training clips.
         validation: Rows of the validation clips.
         test: Rows of the test clips.
+        task: What is asked.
     """
 
     features: Features
@@ -42,6 +44,7 @@ class Clips:
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
+    task: Task
 
 
 class Data:
@@ -63,6 +66,7 @@ class Data:
             train=corpus.indices("train"),
             validation=corpus.indices("validation"),
             test=corpus.indices("test"),
+            task=KeywordTask(config.keyword),
         )
 
     @cached_property

@@ -15,8 +15,9 @@ from bench.data.clips import Data
 from bench.data.corpora import open_corpus
 from bench.data.features import VERSION as FEATURES_VERSION
 from bench.quality.score import predict
-from bench.results.records import RunRecord, append_record, load_record
+from bench.results.records import RunRecord, load_record
 from bench.results.runs import RunFolder
+from bench.results.table import append_record
 from bench.running.stages import Stage, make_stage
 from bench.running.ui import Ui
 from bench.threads import TRAINING_THREADS, threads

@@ -12,7 +12,7 @@ from bench.config import RunConfig, seed_from
 from bench.cost import peak_memory_mb
 from bench.data.clips import Data
 from bench.reading import AGAIN
-from bench.results.records import ROW_FILE, RunRecord, load_record, save_record
+from bench.results.records import ROW_FILE, RunRecord, load_record, no_quality, save_record, task_columns
 from bench.results.runs import RunFolder
 from bench.running.columns import cost_columns, quality_columns, ratio_columns
 from bench.running.ui import Ui
@@ -25,6 +25,7 @@ from models.base import KwsModel
 from models.errors import ResultsError
 from models.registry import build, family
 from models.shipped import shipped
+from models.task import KeywordTask
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,13 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         model=config.model,
         data=data.corpus.name,
         corpus_hash=data.corpus.hash,
-        keyword=config.keyword,
+        **task_columns(KeywordTask(config.keyword)),
         recipe=config.recipe.name,
         seed=config.seed,
         teacher_seed=config.teacher_seed,
         split=config.split,
-        target_au_fa_fr=config.target_metric if stage.chain.trained.parts else None,
+        quality=no_quality(KeywordTask(config.keyword)),
+        target_metric=config.target_metric if stage.chain.trained.parts else None,
         max_epochs=config.max_epochs,
         versions=config.recipe.versions,
         threads=torch.get_num_threads(),

@@ -25,7 +25,8 @@ from bench.compare.summary import summarise
 from bench.config import Repeats, RunConfig
 from bench.data.corpora import open_corpus
 from bench.files import file_name, write_text_atomically
-from bench.results.records import RESULTS_FILE, RunRecord, load_results
+from bench.results.records import RunRecord
+from bench.results.table import RESULTS_FILE, load_results
 from bench.running.executors import Outcome, distinct_chains, run_all
 from bench.running.pipeline import check
 from bench.running.ui import Ui
@@ -112,7 +113,7 @@ class ConsoleUi(Ui):
             return
         how = "was there already" if reused else f"{record.train_seconds:.0f} s of training"
         self._print(
-            f"{name}: au_fa_fr {record.validation_au_fa_fr:.2e} on validation, "
+            f"{name}: au_fa_fr {record['validation_au_fa_fr']:.2e} on validation, "
             f"{record.size_kb:.1f} KB ({how})"
         )
 

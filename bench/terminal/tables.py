@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -59,14 +58,14 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     for name, heading, _ in SUMMARY:
         table.add_column(heading, justify="left" if name == "label" else "right", no_wrap=True)
     for record in records:
-        table.add_row(*(_cell(getattr(record, name), shown) for name, _, shown in SUMMARY))
+        table.add_row(*(_cell(record[name], shown) for name, _, shown in SUMMARY))
     return table
 
 
 def _clips(records: Sequence[RunRecord]) -> str:
     """How many clips are behind the figures; a run that failed has none."""
-    scored = max(records, key=lambda record: record.clips)
-    return f"{scored.keyword_clips} of {scored.clips} test clips are the keyword"
+    scored = max(records, key=lambda record: record["clips"])
+    return f"{scored['keyword_clips']} of {scored['clips']} test clips are the keyword"
 
 
 def plain_table(title: str, caption: str | None = None) -> Table:
@@ -146,7 +145,7 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
     table = plain_table(title, caption + (RANDOM_SPLIT if first.split == "random" else ""))
     for name in ("chain", "runs", "KB", "smaller", "1-AUC\nvalid.", "1-AUC\ntest", "test\n(low, high)"):
         table.add_column(name, justify="left" if name == "chain" else "right", no_wrap=True)
-    summary = summarise(pd.DataFrame([asdict(record) for record in records]))
+    summary = summarise(pd.DataFrame([record.columns() for record in records]))
     for row in summary.to_dict("records"):
         low, high = (row[f"one_minus_auc_{end}"] for end in ("low", "high"))
         table.add_row(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bench.data.clips import Clips
 from bench.quality.metrics import Floats, auc
 from bench.quality.paired import paired_difference
-from bench.quality.score import keyword_probability, predict
+from bench.quality.score import predict, probabilities
 from bench.results.weights import load_state
 from bench.training.state import Training
 from compressors.chain import Chain
@@ -85,5 +85,5 @@ def _on_test(training: Training, epoch: int, chain: Chain, clips: Clips) -> floa
     with training.reading_epoch(epoch):
         load_state(model, training.weights_of(epoch))
         cut = chain.surgery(model)
-    scores: Floats = keyword_probability(predict(cut, clips.features.clean, clips.test))
+    scores: Floats = probabilities(predict(cut, clips.features.clean, clips.test))[:, 1]
     return 1 - auc(clips.labels[clips.test], scores)

@@ -15,7 +15,7 @@ from bench.config import Recipe, seed_from
 from bench.data.clips import Clips
 from bench.data.features import augment, log_mel, mask_, to_float
 from bench.quality.metrics import au_fa_fr
-from bench.quality.score import keyword_probability, predict
+from bench.quality.score import predict, probabilities
 from bench.training.state import Epoch, Training
 from bench.training.teacher import Answer, Teacher
 from compressors.base import TrainStep
@@ -73,7 +73,7 @@ def train(
             raise DivergedError(
                 f"the outputs were no numbers in epoch {epoch}; a lower learning rate may help"
             )
-        labels, scores = clips.labels[clips.validation], keyword_probability(logits)
+        labels, scores = clips.labels[clips.validation], probabilities(logits)[:, 1]
         line = Epoch(
             epoch=epoch,
             loss=loss,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bench.figures.rows import converters
-from bench.results.records import load_results
 from bench.results.runs import RunFolder
+from bench.results.table import load_results
 from compressors.chain import Chain
 from compressors.surgery import narrow
 from examples.operation_prelu import PreluSpec

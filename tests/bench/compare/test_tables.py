@@ -15,7 +15,8 @@ from bench.cli import main
 from bench.compare.ledger import ledger
 from bench.compare.limits import exceeded, parse_limit
 from bench.compare.tables import COST, EFFORT, Comparison, canonical_chain, compare, measure_named, side
-from bench.results.records import COLUMNS, load_results
+from bench.results.records import COLUMNS
+from bench.results.table import load_results
 from models.errors import ResultsError
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "kws_hw_published.csv"

@@ -7,14 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.results.records import (
-    COLUMNS,
-    RunRecord,
-    append_record,
-    load_record,
-    load_results,
-    save_record,
-)
+from bench.results.records import COLUMNS, RunRecord, load_record, save_record
+from bench.results.table import append_record, load_results
 from models.errors import ResultsError
 
 

@@ -21,9 +21,10 @@ from bench.figures.plots import draw_figure
 from bench.presets import load_preset
 from bench.quality.metrics import au_fa_fr
 from bench.quality.resampling import FARS, MEASURES
-from bench.quality.score import keyword_probability, predict
-from bench.results.records import RunRecord, load_record, load_results
+from bench.quality.score import predict, probabilities
+from bench.results.records import RunRecord, load_record
 from bench.results.runs import RunFolder
+from bench.results.table import load_results
 from bench.running.pipeline import _identity, check, run_chain
 from bench.running.ui import Ui
 from bench.threads import threads
@@ -152,7 +153,7 @@ def test_an_integer_model_is_its_file(chain: str, tmp_path: Path, tone_corpus: C
     assert (shipped.params, shipped.macs) == (trained.params, trained.macs)
     model = folder.load_model()
     clips = Data(tone_corpus, replace(CONFIG, chain=chain, epochs=2)).clips
-    again = keyword_probability(predict(model, clips.features.clean, clips.test))
+    again = probabilities(predict(model, clips.features.clean, clips.test))[:, 1]
     assert np.array_equal(np.load(folder.path / "scores.npz")["test"], again)
     tuned = chain.startswith("qat")
     assert shipped.epochs == 2 + 2 * tuned
@@ -408,7 +409,7 @@ def test_real_recordings_ship_and_come_back(
     run = RunFolder(tmp_path / "out" / "runs" / shipped.run_id)
     model, data = run.load_model(), Data(open_corpus(config.data, "start"), config)
     again = predict(model, data.clips.features.clean, data.clips.test)
-    assert np.array_equal(np.load(run.path / "scores.npz")["test"], keyword_probability(again))
+    assert np.array_equal(np.load(run.path / "scores.npz")["test"], probabilities(again)[:, 1])
 
 
 def test_repeats_have_seeds_of_their_own_and_a_fixed_teacher_is_trained_once(tmp_path: Path) -> None:

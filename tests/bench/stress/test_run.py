@@ -12,8 +12,8 @@ from bench.cli import main
 from bench.config import Recipe, RunConfig
 from bench.data.clips import corpus_of
 from bench.quality.intervals import intervals
-from bench.results.records import load_results
 from bench.results.runs import RunFolder
+from bench.results.table import load_results
 from bench.running.pipeline import run_chain
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
 from bench.stress.run import MEASURES, measured, open_runs, run_folders, score_under, with_ratios

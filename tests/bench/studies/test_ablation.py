@@ -9,7 +9,8 @@ import pytest
 
 from bench.config import RunConfig
 from bench.figures.ablation import draw_ablation
-from bench.results.records import RunRecord, append_record
+from bench.results.records import RunRecord
+from bench.results.table import append_record
 from bench.running.executors import Outcome
 from bench.studies.ablation import contributions, orders, variants
 from bench.terminal.console import ablate_and_show, run_and_show
