@@ -20,6 +20,14 @@ accuracy            96 %  91 %  96 %
 ==================  ====  ====  ====
 
 Misses at 0.1 % have an interval only of the 130 speakers and their 3900 other clips.
+
+Of five classes, that are right 70 to 99 % of the time, of as many speakers, the worst is covered, for a tenth
+and for three tenths of the logits' variance between speakers:
+
+==================  ====  ====
+accuracy            97 %  96 %
+macro F1            94 %  94 %
+==================  ====  ====
 """
 
 from __future__ import annotations

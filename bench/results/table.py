@@ -50,31 +50,57 @@ def append_record(out: Path, record: RunRecord, *, named: bool = False) -> RunRe
     out.mkdir(parents=True, exist_ok=True)
     path = out / RESULTS_FILE
     with FileLock(out / ".results.lock"):
-        header, *rows = _cells(path) if path.exists() else [[]]
-        names = _in_order(header, record.columns())
-        # Cells of other rows stay as they are written, those of other versions and plugins among them.
-        table = [dict(zip(header, row, strict=False)) for row in rows]
-        same = [row for row in table if row.get("run_id") == record.run_id]
-        if same and not named:
-            record = replace(record, label=same[0].get("label") or record.label)
-        cells = {name: _cell(value) for name, value in record.columns().items()}
-        for row in same:
-            row.update(cells)
-        text = _as_csv(names, table if same else [*table, cells])
-        if not path.exists() or path.read_text("utf-8") != text:
+        before = _text(path) if path.exists() else ""
+        text = _with_another(before, record)
+        if text is None:
+            header, *rows = _cells(before, path) if before else [[]]
+            # Cells of other rows stay as they are written, those of other versions and plugins among them.
+            table = [dict(zip(header, row, strict=False)) for row in rows]
+            same = [row for row in table if row.get("run_id") == record.run_id]
+            if same and not named:
+                record = replace(record, label=same[0].get("label") or record.label)
+            cells = _as_cells(record)
+            for row in same:
+                row.update(cells)
+            text = _as_csv(_in_order(header, cells), table if same else [*table, cells])
+        if text != before:
             write_text_atomically(path, text)
     return record
 
 
-def _cells(path: Path) -> list[list[str]]:
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except ValueError as error:
+        raise ResultsError(f"{path} cannot be read as a CSV table: {error}") from None
+
+
+def _with_another(text: str, record: RunRecord) -> str | None:
+    """A table with a line more; None where that is not all: a long table is slow to take to pieces."""
+    cells = _as_cells(record)
+    names = next(csv.reader([text.partition("\n")[0]]), [])
+    whole = text.endswith("\n") and text.count('"') % 2 == 0
+    if not whole or set(cells) - set(names) or record.run_id in text:
+        return None
+    return text + _as_csv(names, [cells], header=False)
+
+
+def _as_cells(record: RunRecord) -> dict[str, str]:
+    return {
+        name: "" if value is None or value != value else str(value)
+        for name, value in record.columns().items()
+    }
+
+
+def _cells(text: str, path: Path) -> list[list[str]]:
     """A table as it is written, its first line being the names.
 
     Raises:
         ResultsError: It is no results table.
     """
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text("utf-8"), newline="")))
-    except (ValueError, csv.Error) as error:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
         raise ResultsError(f"{path} cannot be read as a CSV table: {error}") from None
     header = [RENAMED.get(name, name) for name in next(iter(rows), [])]
     _refuse_strange(header, path)
@@ -96,25 +122,23 @@ def _in_order(header: Iterable[str], more: Iterable[str]) -> list[str]:
     return names
 
 
-def _cell(value: object) -> str:
-    return "" if value is None or value != value else str(value)
-
-
-def _as_csv(names: list[str], table: Iterable[Mapping[str, str]]) -> str:
+def _as_csv(names: list[str], table: Iterable[Mapping[str, str]], *, header: bool = True) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     writer.writerows(table)
     return buffer.getvalue()
 
 
 def _refuse_strange(header: Iterable[Any], path: Path) -> None:
     """Refuses what is no results table by the names of its columns."""
-    missing = [name for name in ("chain", "size_kb", "macs") if name not in header]
-    if not missing and not any(measure_named(str(name)) for name in header):
-        missing = ["au_fa_fr"]
+    names = list(map(str, header))
+    missing = [repr(name) for name in ("chain", "size_kb", "macs") if name not in names]
+    if not any(map(measure_named, names)):
+        missing.append("'au_fa_fr', nor any other figure of quality")
     if missing:
-        raise ResultsError(f"{path} is no results table: it has no column {missing[0]!r}")
+        raise ResultsError(f"{path} is no results table: it has no column {missing[0]}")
 
 
 def load_results(path: Path) -> pd.DataFrame:

@@ -67,8 +67,8 @@ def quality_columns(
     reasons = [
         _fill(found, prefix, scored[name]) for name, prefix in (("test", ""), ("validation", VALIDATION))
     ]
-    status = {"status": "undefined", "reason": next(filter(None, reasons))} if any(reasons) else {}
-    return {"quality": found, **status}
+    said = [reason for reason in reasons if reason]
+    return {"quality": found} | ({"status": "undefined", "reason": said[-1]} if said else {})
 
 
 def _fill(quality: dict[str, float | int], prefix: str, scored: Scored) -> str:

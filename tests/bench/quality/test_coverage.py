@@ -21,7 +21,9 @@ from bench.quality.coverage import (
     false_positive_rate,
     truth,
 )
-from bench.quality.intervals import intervals
+from bench.quality.keyword import Misses
+from bench.quality.measures import Scored
+from models.task import KeywordTask
 
 TEST, VALIDATION, SEVERAL, VOICES = SIZES
 MANY = (100, 200, 1800)
@@ -110,10 +112,11 @@ def test_the_intervals_of_shares_cover_the_truth(
 )
 def test_of_a_model_that_never_errs_little_is_said(sizes: tuple[int, int, int], most: float) -> None:
     drawn = draw_scores(Regime(*sizes, auc_of(0.0)), np.random.default_rng(0))
-    found = intervals(drawn.labels, drawn.scores[0], drawn.speakers, measures=("frr_at_far_1pct",))
-    assert found["frr_at_far_1pct"].low == 0
+    scored = Scored.of(KeywordTask(""), drawn.labels, drawn.scores[0], drawn.speakers)
+    found = Misses("1").interval(scored)
+    assert found.low == 0
     # Not below what independent clips leave open.
-    assert 1 - 0.025 ** (1 / sizes[1]) <= found["frr_at_far_1pct"].high <= most
+    assert 1 - 0.025 ** (1 / sizes[1]) <= found.high <= most
 
 
 @pytest.mark.slow

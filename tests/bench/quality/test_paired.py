@@ -12,8 +12,7 @@ from bench.quality.paired import (
     PairedScores,
     holm,
     paired_difference,
-    paired_difference_over_keywords,
-    paired_difference_over_repeats,
+    paired_difference_over_tasks,
     verdict,
 )
 
@@ -73,14 +72,14 @@ def test_one_difference_everywhere_is_not_certain() -> None:
 def test_the_same_seed_again_adds_nothing() -> None:
     a, b = scores(3, 0), scores(2, 1)
     one = paired_difference(LABELS, a, b, SPEAKERS)
-    again = paired_difference_over_repeats(LABELS, [(a, b)] * 3, SPEAKERS)
+    again = paired_difference_over_tasks([PairedScores(LABELS, [(a, b)] * 3, SPEAKERS)])
     assert again.difference == pytest.approx(one.difference)
     assert again.p_value == pytest.approx(one.p_value)
 
 
 def test_over_seeds_both_variances_count_with_satterthwaites_freedom() -> None:
     pairs = [(scores(3, 2 * seed), scores(3 - seed, 2 * seed + 1)) for seed in range(3)]
-    found = paired_difference_over_repeats(LABELS, pairs, SPEAKERS, "accuracy", draws=20_000)
+    found = paired_difference_over_tasks([PairedScores(LABELS, pairs, SPEAKERS)], "accuracy", draws=20_000)
     right = np.array([[(one >= 0.5) == LABELS for one in pair] for pair in pairs]).astype(float)
     # Accuracy is a mean over six equal speakers: seeds down, speakers across.
     each = (right[:, 1] - right[:, 0]).reshape(3, 6, 40).mean(axis=2)
@@ -139,14 +138,14 @@ def test_keywords_that_differ_widen_the_interval_of_their_mean() -> None:
     pairs = [(scores(3, 0), scores(2, 1)), (scores(3, 2), scores(2.5, 3))]
     one, other = (PairedScores(LABELS, [pair], SPEAKERS) for pair in pairs)
     alone = [paired_difference(LABELS, *pair, SPEAKERS) for pair in pairs]
-    twice = paired_difference_over_keywords([one, one])
+    twice = paired_difference_over_tasks([one, one])
     assert (twice.difference, twice.low, twice.high) == pytest.approx(
         (alone[0].difference, alone[0].low, alone[0].high)
     )
-    both = paired_difference_over_keywords([one, other])
+    both = paired_difference_over_tasks([one, other])
     assert both.difference == pytest.approx(np.mean([each.difference for each in alone]))
     # Student's t, back from the half width: at least that of the keywords alone.
     of_keywords = abs(alone[0].difference - alone[1].difference) / 2
     assert (both.high - both.low) / 2 > 1.96 * of_keywords
     with pytest.raises(ValueError, match="different speakers"):
-        paired_difference_over_keywords([one, PairedScores(LABELS, [pairs[1]], SPEAKERS + 1)])
+        paired_difference_over_tasks([one, PairedScores(LABELS, [pairs[1]], SPEAKERS + 1)])

@@ -109,8 +109,8 @@ def test_every_token_and_pair_trains(chain: str, tmp_path: Path, shared_out: Pat
     assert all(record.status == "ok" for record in records)
     last = records[-1]
     assert last.size_kb < records[0].size_kb
-    assert last.keyword_clips == 10
-    assert 0 <= last.au_fa_fr <= 0.25
+    assert last["keyword_clips"] == 10
+    assert 0 <= last["au_fa_fr"] <= 0.25
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +127,8 @@ def test_a_row_is_what_its_folder_holds(tmp_path: Path, tone_corpus: Corpus) -> 
     assert (folder.path / "shipped.pt").stat().st_size / 1024 == shipped.size_kb
     scores = np.load(folder.path / "scores.npz")
     labels = tone_corpus.labels("start")
-    for split, value in (("test", shipped.au_fa_fr), ("validation", shipped.validation_au_fa_fr)):
-        assert au_fa_fr(labels[tone_corpus.indices(split)], scores[split]) == value
+    for split, value in (("test", shipped["au_fa_fr"]), ("validation", shipped["validation_au_fa_fr"])):
+        assert au_fa_fr(labels[tone_corpus.indices(split)], scores[split][:, 1]) == value
     assert shipped.params == trained.params == 4749
     assert shipped.macs == trained.macs == 193813 - 1200
     floats = RunFolder(tmp_path / "runs" / trained.run_id)
@@ -427,7 +427,7 @@ def test_every_figure_of_a_row_has_an_interval_and_the_choice_a_spread(tmp_path:
     (row,) = run_chain(replace(CONFIG, chain="", epochs=2), tmp_path)
     for prefix in ("", "validation_"):
         for name in MEASURES:
-            low, value, high = (getattr(row, f"{prefix}{name}{end}") for end in ("_low", "", "_high"))
+            low, value, high = (row[f"{prefix}{name}{end}"] for end in ("_low", "", "_high"))
             if name in FARS:
                 # So few clips leave the threshold open.
                 assert np.isnan([low, high]).all()
@@ -442,15 +442,15 @@ def test_every_figure_of_a_row_has_an_interval_and_the_choice_a_spread(tmp_path:
 
 def test_figures_without_an_interval_are_carried_on(tmp_path: Path) -> None:
     (row,) = run_chain(replace(CONFIG, chain="", epochs=1), tmp_path)
-    assert np.isnan(row.frr_at_far_1pct_low)
+    assert np.isnan(row["frr_at_far_1pct_low"])
     kept = load_record(tmp_path / "runs" / row.run_id)
     assert kept is not None
-    assert np.isnan(kept.frr_at_far_1pct_high)
+    assert np.isnan(kept["frr_at_far_1pct_high"])
     table = load_results(tmp_path / "results.csv")
     assert table["frr_at_far_1pct_low"].isna().all()
     assert table["frr_at_far_1pct"].notna().all()
     summary = summarise(table).iloc[0]
-    assert summary["frr_at_far_1pct_mean"] == row.frr_at_far_1pct
+    assert summary["frr_at_far_1pct_mean"] == row["frr_at_far_1pct"]
     assert "frr_at_far_1pct_low_mean" not in summary
     (held,) = compare_all([tmp_path / "results.csv"] * 2)
     verdicts = held.changes.set_index("measure")["verdict"]
@@ -463,14 +463,14 @@ def test_scores_that_are_no_numbers_make_a_row_without_a_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "bench.running.columns.keyword_probability", lambda logits: np.full(len(logits), np.nan, np.float64)
+        "bench.running.columns.probabilities", lambda logits: np.full(logits.shape, np.nan, np.float64)
     )
     rows = run_chain(replace(CONFIG, chain="kd", epochs=1), tmp_path)
     assert [(row.status, row.reason) for row in rows] == [
         ("undefined", "the model's scores of validation clips are no numbers")
     ]
-    assert np.isnan(rows[0].auc)
-    assert np.isnan(rows[0].validation_au_fa_fr)
+    assert np.isnan(rows[0]["auc"])
+    assert np.isnan(rows[0]["validation_au_fa_fr"])
 
 
 def test_the_number_of_threads_changes_no_number(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ ROW = RunRecord(
 def row(chain: str, size_kb: float, macs: int, miss: float, seed: int = 0) -> RunRecord:
     area = {"one_minus_auc": miss, "one_minus_auc_low": miss / 2, "one_minus_auc_high": 2 * miss}
     cost = {"size_kb": size_kb, "macs": macs, "params": 100}
-    return replace(ROW, chain=chain, label=chain.upper(), seed=seed, **area, **cost)
+    return replace(ROW, chain=chain, label=chain.upper(), seed=seed, quality=area, **cost)
 
 
 def test_each_compressor_is_left_out_once_and_a_useless_rest_says_why() -> None:

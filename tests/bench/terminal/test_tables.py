@@ -25,7 +25,12 @@ FAILED = RunRecord(
     reason="the loss was nan",
 )
 DONE = replace(
-    FAILED, run_id="kd-1", seed=1, status="ok", size_kb=37.5, one_minus_auc=0.0, clips=24, keyword_clips=6
+    FAILED,
+    run_id="kd-1",
+    seed=1,
+    status="ok",
+    size_kb=37.5,
+    quality={"one_minus_auc": 0.0, "clips": 24, "keyword_clips": 6},
 )
 
 
