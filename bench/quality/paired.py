@@ -116,8 +116,8 @@ def paired_difference_over_tasks(
 
     An equal error rate of few errors goes in steps that few speakers show: its standard error is at least
     that of two models with the mean rate, as for its interval. Equally good models are then called different
-    at most 8 % of the time, where the rate is below one per cent; by any other measure at most 7 %, mostly
-    less than 5 % (``bench.quality.coverage.false_positive_rate``).
+    at most 8 % of the time, where the rate is below one per cent; by any other measure some 7 % at most,
+    mostly less than 5 % (``bench.quality.coverage.false_positive_rate``).
 
     Args:
         sets: What the models say, for each task.

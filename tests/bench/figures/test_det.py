@@ -95,7 +95,7 @@ def test_repeats_are_one_line_their_mean(tmp_path: Path) -> None:
     rates = np.array([0.1, 0.2])
     runs = [read_scores(tmp_path / f"run-{number}") for number in (1, 2)]
     line, band = mean_curve(runs, rates)
-    each = [[frr_at_far(run.labels, run.scores, rate) for rate in rates] for run in runs]
+    each = [[frr_at_far(run.labels, run.of_keyword, rate) for rate in rates] for run in runs]
     assert line == pytest.approx(np.mean(each, 0))
     assert band is not None
     assert (band[0] < line).all()

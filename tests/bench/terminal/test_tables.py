@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from bench.results.records import RunRecord
+from bench.results.records import RunRecord, no_quality
 from bench.terminal.tables import repeats_table, summary_table
+from models.task import KeywordTask
 
 FAILED = RunRecord(
     run_id="kd-0",
@@ -23,6 +24,7 @@ FAILED = RunRecord(
     seed=0,
     status="diverged",
     reason="the loss was nan",
+    quality=no_quality(KeywordTask("start")),
 )
 DONE = replace(
     FAILED,
@@ -30,7 +32,7 @@ DONE = replace(
     seed=1,
     status="ok",
     size_kb=37.5,
-    quality={"one_minus_auc": 0.0, "clips": 24, "keyword_clips": 6},
+    quality={**FAILED.quality, "one_minus_auc": 0.0, "clips": 24, "keyword_clips": 6},
 )
 
 

@@ -20,6 +20,7 @@ from models.base import clone_state
 from models.crnn import CrnnSpec
 from models.errors import ResultsError
 from models.registry import build
+from models.task import KeywordTask
 
 RECIPE = Recipe(versions=0)
 
@@ -33,6 +34,7 @@ def clips_of(corpus: Corpus) -> Clips:
         train=corpus.indices("train"),
         validation=corpus.indices("validation"),
         test=corpus.indices("test"),
+        task=KeywordTask("start"),
     )
 
 

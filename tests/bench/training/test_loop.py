@@ -26,6 +26,7 @@ from compressors.chain import Chain, parse
 from compressors.taps import Tap
 from models.crnn import CrnnSpec
 from models.registry import build
+from models.task import KeywordTask
 
 SPEC = CrnnSpec(channels=2, hidden=8)
 RECIPE = Recipe(versions=2, batch_size=32, learning_rate=1e-2)
@@ -45,6 +46,7 @@ def clips_of(corpus: Corpus, recipe: Recipe) -> Clips:
         train=corpus.indices("train"),
         validation=corpus.indices("validation"),
         test=corpus.indices("test"),
+        task=KeywordTask("start"),
     )
 
 
