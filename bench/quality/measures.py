@@ -16,7 +16,16 @@ from models.errors import KwsError
 from models.registering import Registry, check_class
 from models.task import KeywordTask, Task
 
-__all__ = ["Measure", "Scored", "column_parts", "measure_named", "measures", "measures_in", "register"]
+__all__ = [
+    "Measure",
+    "Scored",
+    "column_parts",
+    "known_measures",
+    "measure_named",
+    "measures",
+    "measures_in",
+    "register",
+]
 
 M = TypeVar("M", bound=Measure)
 VALIDATION, ENDS = "validation_", ("_low", "_high")
@@ -74,7 +83,7 @@ def measure_named(column: str) -> Measure | None:
     name = column_parts(column).name
     if found := _MISSES.fullmatch(name):
         return _misses(found[1], found[2] or "", name)
-    return next((each for each in _known() if each.name == name), None)
+    return next((each for each in known_measures() if each.name == name), None)
 
 
 def _misses(rate: str, word: str, name: str) -> Misses:
@@ -99,7 +108,8 @@ def measures_in(columns: Collection[str]) -> tuple[Measure, ...]:
     return tuple(each for each in named if each is not None)
 
 
-def _known() -> tuple[Measure, ...]:
+def known_measures() -> tuple[Measure, ...]:
+    """Those of every kind of task, but for what each word has of its own."""
     return (*_OF_KEYWORD, *_OF_WORDS, *_PLUGINS.values())
 
 

@@ -200,6 +200,10 @@ def test_each_task_keeps_the_order_of_its_columns(tasks: tuple[Task, Task], tmp_
     assert [name for name in whole if name in first] == first
     append_record(tmp_path, record("more", tasks[1]))
     assert names(tmp_path) == whole
+    # What the other task has of its own stands where it does in its own rows.
+    assert whole.index("status") < whole.index("au_fa_fr") < whole.index("validation_au_fa_fr")
+    assert whole.index("validation_au_fa_fr") < whole.index("au_fa_fr_low") < whole.index("macs")
+    assert whole.index("macro_f1") < whole.index("validation_macro_f1") < whole.index("macs")
 
 
 @pytest.mark.parametrize("path", TABLES_OF_RUNS, ids=lambda path: path.stem)
@@ -239,11 +243,11 @@ def test_a_row_is_added_to_a_table_of_an_older_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["", "\n"])
 def test_a_line_at_the_end_is_the_same_as_a_table_written_anew(label: str, end: str, tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
-    append_record(tmp_path, replace(record("first"), label=label))
+    append_record(tmp_path, replace(record("kd-1"), label=label))
     path.write_text(path.read_text().rstrip("\n") + end)
-    append_record(tmp_path, replace(record("second"), label=label))
+    append_record(tmp_path, replace(record("kd-2"), label=label))
     rows = list(csv.DictReader(path.read_text().splitlines(keepends=True)))
-    assert [row["run_id"] for row in rows if row["run_id"] in ("first", "second")] == ["first", "second"]
+    assert [row["run_id"] for row in rows] == ["kd-1", "kd-2"]
     assert rows[-1]["label"] == label
 
 

@@ -134,6 +134,24 @@ def test_a_measure_of_a_plugin_is_in_row_table_intervals_and_paired_test(task: T
     assert tested.p_value < 0.01
 
 
+def test_a_figure_without_end_is_empty_so_that_the_row_can_be_read_again(tmp_path: Path) -> None:
+    class Endless(Measure):
+        name, text, lower_is_better = "endless", "endless", True
+
+        def value(self, scored: Scored) -> float:
+            return math.inf
+
+    register(Endless)
+    try:
+        save_record(tmp_path, row(WORDS, tmp_path))
+    finally:
+        _PLUGINS.clear()
+    found = load_record(tmp_path)
+    assert found is not None
+    assert math.isnan(found.quality["endless"])
+    assert math.isnan(found.quality["validation_endless_high"])
+
+
 def test_figures_that_are_not_defined_are_empty_and_the_row_says_why(tmp_path: Path) -> None:
     speakers = np.array([f"s{number % 9}" for number in range(300)])
     model = First(WORDS, math.nan)
