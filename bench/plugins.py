@@ -1,7 +1,8 @@
-"""Models, compressors and corpora from outside: files given with ``--plugin``, and entry points.
+"""Models, compressors, corpora and measures from outside: files given with ``--plugin``, and entry points.
 
 A plugin registers what it brings when it is imported, with the decorators that the toolkit itself uses:
-``models.registry.register``, ``compressors.registry.register`` and ``bench.data.corpora.register``.
+``models.registry.register``, ``compressors.registry.register``, ``bench.data.corpora.register`` and
+``bench.quality.measures.register``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import click
 
 from models.registering import REGISTRIES, Registry
 
-GROUPS = ("kws_bench.models", "kws_bench.compressors", "kws_bench.corpora")
+GROUPS = ("kws_bench.models", "kws_bench.compressors", "kws_bench.corpora", "kws_bench.measures")
 OWN_PACKAGES = ("bench", "compressors", "models")
 
 
@@ -79,7 +80,7 @@ def plugin_option(*, expose: bool = False) -> Callable[[Any], Any]:
         metavar="FILE.py",
         callback=_load_plugins,
         expose_value=expose,
-        help="Load models, compressors and corpora from a file first.  Repeatable.",
+        help="Load models, compressors, corpora and measures from a file first.  Repeatable.",
     )
 
 
@@ -179,6 +180,7 @@ class _Owner:
 def _registered() -> list[_Owner]:
     """All registries, and all classes of ours behind what is in them."""
     from bench.data.corpora import corpora
+    from bench.quality.measures import known_measures
     from compressors.registry import compressors
     from models.registry import family, names
 
@@ -188,6 +190,7 @@ def _registered() -> list[_Owner]:
         *compressors().values(),
         *(each.model for each in families),
         *(type(each.default) for each in families),
+        *map(type, known_measures()),
     ]
     ours = dict.fromkeys(
         kind for each in kinds for kind in each.__mro__ if origin(kind.__module__) == "built in"

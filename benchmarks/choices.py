@@ -44,4 +44,4 @@ def _trained(setting: Setting, keyword: str, recipe: Recipe, epochs: int, state:
     config = RunConfig(
         "ad+kd", data=str(setting.folder), task=KeywordTask(keyword), recipe=recipe, epochs=epochs
     )
-    return {record.label: record.one_minus_auc for record in run_chain(config, state / "choices")}
+    return {record.label: record["one_minus_auc"] for record in run_chain(config, state / "choices")}

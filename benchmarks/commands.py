@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.results.records import RESULTS_FILE
+from bench.results.table import RESULTS_FILE
 from benchmarks.epochs import BASE, STUDENT, plain_epochs
 from benchmarks.rows import Row
 from benchmarks.setting import Setting

@@ -90,7 +90,7 @@ class JournalUi(Ui):
     def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
         """A row: the training's quality on test."""
         key = trial_key("ours", record.label, self._keyword, self._data, self._epochs)
-        self._journal.add({**key, "epochs": record.epochs, "test_au_fa_fr": record.au_fa_fr})
+        self._journal.add({**key, "epochs": record.epochs, "test_au_fa_fr": record["au_fa_fr"]})
 
 
 def trial_key(side: str, model: str, keyword: str, data: str, epochs: int) -> dict[str, Any]:

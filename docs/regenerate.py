@@ -17,7 +17,7 @@ from bench.figures.ablation import draw_ablation
 from bench.figures.plots import draw_figures
 from bench.files import write_text_atomically
 from bench.quality.paired import NOTHING_SHOWN
-from bench.results.records import load_results
+from bench.results.table import load_results
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "docs" / "figures"

@@ -110,7 +110,7 @@ def test_it_trains_under_every_compressor(
             continue
         row = run_chain(config_of(model, chain), tmp_path)[-1]
         assert row.status == "ok", chain
-        assert np.isfinite([row.au_fa_fr, row.macs, row.size_kb]).all()
+        assert np.isfinite([row["au_fa_fr"], row.macs, row.size_kb]).all()
         assert row.size_kb < load_row(tmp_path, model).size_kb
         assert isinstance(RunFolder(tmp_path / "runs" / row.run_id).load_model(), KwsModel)
 

@@ -15,8 +15,8 @@ MAY_IMPORT = {
 # The rooms of bench, from the ground up; nothing runs back up, and no room leans on another of its floor.
 FLOORS = (
     ("files", "reading", "texts", "threads", "processes", "config", "request", "presets"),
-    ("cost", "results"),
-    ("quality",),
+    ("cost", "quality"),
+    ("results",),
     ("data", "compare"),
     ("figures", "training", "plugins", "cache"),
     ("running",),

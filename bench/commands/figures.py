@@ -22,7 +22,7 @@ def figures(table: Path, out: Path | None, kinds: tuple[str, ...]) -> None:
     corpora or keywords gets a folder for each.
     """
     from bench.figures.plots import ALL_KINDS, draw_figures
-    from bench.results.records import RESULTS_FILE, load_results
+    from bench.results.table import RESULTS_FILE, load_results
 
     beside = table.parent / "figures"
     out = out or (beside if table.name == RESULTS_FILE else beside / table.stem)

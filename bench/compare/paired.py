@@ -20,12 +20,12 @@ from bench.quality.paired import (
     NOTHING_SHOWN,
     PairedScores,
     holm,
-    paired_difference_over_keywords,
+    paired_difference_over_tasks,
     verdict,
 )
 from bench.quality.resampling import MEASURES
-from bench.results.records import load_results
 from bench.results.scores import Scores, read_scores
+from bench.results.table import load_results
 from bench.texts import several
 from models.errors import ResultsError
 
@@ -159,7 +159,7 @@ def _matched(
             )
             if not all(same):
                 raise ResultsError(f"{a} and {b} are not of the same clips: their scores do not line up")
-        sets[word] = replace(first, pairs=[*first.pairs, (one.scores, other.scores)])
+        sets[word] = replace(first, pairs=[*first.pairs, (one.probabilities, other.probabilities)])
     return list(sets.values())
 
 
@@ -171,7 +171,7 @@ def _pair(
     measure: str,
 ) -> dict[str, Any]:
     sets = _matched(a, b, runs, scores)
-    found = paired_difference_over_keywords(sets, measure)
+    found = paired_difference_over_tasks(sets, measure)
     shared = {_made(row) for row in runs[a]} & {_made(row) for row in runs[b]}
     means = {
         label: float(np.mean([row.get(measure, math.nan) for row in runs[label] if _made(row) in shared]))

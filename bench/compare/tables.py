@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.results.records import load_results
+from bench.results.table import load_results
 
 Rows = tuple[Mapping[str, Any], ...]
 # What a row is of, besides its chain. Only rows that agree in all of it are averaged.

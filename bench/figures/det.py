@@ -48,7 +48,7 @@ def mean_curve(runs: list[Scores], rates: Floats) -> tuple[Floats, Floats | None
         # Unknown ones are as good as a single one, who tells nothing of others.
         speakers = [np.zeros(len(run.labels), np.str_) for run in runs]
     line, *ends = miss_rates(
-        [(run.labels, run.scores, who) for run, who in zip(runs, speakers, strict=True)], rates
+        [(run.labels, run.of_keyword, who) for run, who in zip(runs, speakers, strict=True)], rates
     )
     return line, None if np.isnan(ends).all() else np.stack(ends)
 
@@ -78,7 +78,7 @@ def det(table: pd.DataFrame, runs: Path | None, axes: Axes) -> None:
     for (label, many), (colour, dash) in zip(found.items(), line_styles(len(found)), strict=True):
         line, band = mean_curve(many, counts / negatives)
         axes.plot(x, line.clip(low_y), dash, c=colour, lw=1.4, label=label, drawstyle="steps-post", zorder=3)
-        equal = float(np.mean([eer(run.labels, run.scores) for run in many]))
+        equal = float(np.mean([eer(run.labels, run.of_keyword) for run in many]))
         axes.plot(max(equal, low_x), max(equal, low_y), "o", c=colour, ms=6, mec="white", mew=0.8, zorder=4)
         highest = max(highest, line.max())
         if band is None:

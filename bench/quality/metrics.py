@@ -1,18 +1,19 @@
-"""Measures of a keyword spotter's errors, as pure functions of labels and scores.
+"""Figures of a spotter's errors, as pure functions of labels and scores.
 
-Everywhere ``labels`` are 1 for the keyword and 0 for all else, ``scores`` are higher for the keyword,
-both of shape (N,), and a clip counts as detected when its score is at or above the threshold.
+For a keyword ``labels`` are 1 and for all else 0, ``scores`` are higher for the keyword, both of shape (N,),
+and a clip counts as detected when its score is at or above the threshold. For K classes labels are their
+numbers, and probabilities of shape (N, K).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 class Det(NamedTuple):
@@ -131,50 +132,69 @@ def frr_at_far(labels: npt.ArrayLike, scores: npt.ArrayLike, far: float) -> floa
 
 
 def accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
-    """Share of clips on the right side of one half."""
-    truth, values = np.asarray(labels), np.asarray(probabilities)
-    return float(((values >= 0.5) == (truth == 1)).mean()) if len(truth) else float("nan")
+    """Share of clips that are taken for what they are; see ``right``.
 
-
-@dataclass(frozen=True)
-class Quality:
-    """How well one set of clips is told apart.
-
-    Attributes:
-        au_fa_fr: Area under false rejects over false alarms, shares of all clips; lower is better.
-        auc: Area under the ROC curve.
-        one_minus_auc: 1 - AUC, which compares between sets of different shares of the keyword.
-        eer: Equal error rate.
-        frr_at_far_1pct: Miss rate at 1 % false alarms.
-        frr_at_far_01pct: Miss rate at 0.1 % false alarms.
-        accuracy: At a threshold of one half.
-        clips: Clips in the set.
-        keyword_clips: Clips of the keyword among them.
+    Example:
+        >>> accuracy([0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4]), accuracy([2, 1], [[0.5, 0.3, 0.2], [0, 1, 0]])
+        (0.5, 0.5)
     """
-
-    au_fa_fr: float
-    auc: float
-    one_minus_auc: float
-    eer: float
-    frr_at_far_1pct: float
-    frr_at_far_01pct: float
-    accuracy: float
-    clips: int
-    keyword_clips: int
+    found = right(labels, probabilities)
+    return float(found.mean()) if len(found) else float("nan")
 
 
-def quality(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Quality:
-    """All measures of one set of clips."""
-    truth = np.asarray(labels)
-    area = auc(truth, probabilities)
-    return Quality(
-        au_fa_fr=au_fa_fr(truth, probabilities),
-        auc=area,
-        one_minus_auc=1.0 - area,
-        eer=eer(truth, probabilities),
-        frr_at_far_1pct=frr_at_far(truth, probabilities, 0.01),
-        frr_at_far_01pct=frr_at_far(truth, probabilities, 0.001),
-        accuracy=accuracy(truth, probabilities),
-        clips=len(truth),
-        keyword_clips=int(truth.sum()),
-    )
+def right(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether each clip is taken for what it is, shape (N,).
+
+    Args:
+        labels: Classes, shape (N,).
+        probabilities: Of the keyword, shape (N,), which is said from one half on; or of each class, (N, K).
+    """
+    truth, values = np.asarray(labels), np.asarray(probabilities)
+    taken: npt.NDArray[np.bool_] = (values >= 0.5 if values.ndim == 1 else said(values)) == truth
+    return taken
+
+
+def said(probabilities: npt.ArrayLike) -> Ints:
+    """The class that each clip is taken for, shape (N,), from probabilities (N, K); the first of equals."""
+    found: Ints = np.asarray(probabilities).argmax(axis=1).astype(np.int64)
+    return found
+
+
+def confusion_counts(labels: npt.ArrayLike, taken_for: npt.ArrayLike, classes: int) -> Ints:
+    """How many clips of each class (rows) are taken for each (columns), shape (K, K).
+
+    Example:
+        >>> confusion_counts([0, 1, 1], [0, 0, 1], classes=2).tolist()
+        [[1, 0], [1, 1]]
+    """
+    place = np.asarray(labels, np.int64) * classes + np.asarray(taken_for, np.int64)
+    return np.bincount(place, minlength=classes**2).reshape(classes, classes)
+
+
+def macro_f1(counts: npt.ArrayLike) -> Floats:
+    """Mean over classes of the harmonic mean of precision and recall, from counts (..., K, K), shape (...).
+
+    Classes that no clip is of, nor is taken for, are left out, as in scikit-learn; NaN without any.
+
+    Example:
+        >>> float(macro_f1([[2, 0], [1, 1]]).round(3))
+        0.733
+    """
+    table = np.asarray(counts, np.float64)
+    hits = np.diagonal(table, axis1=-2, axis2=-1)
+    seen = table.sum(axis=-1) + table.sum(axis=-2)
+    with np.errstate(invalid="ignore"):
+        scores = np.where(seen > 0, 2 * hits / np.where(seen > 0, seen, 1), 0.0).sum(-1) / (seen > 0).sum(-1)
+    return np.asarray(scores, np.float64)
+
+
+def one_vs_rest(labels: npt.ArrayLike, probabilities: npt.ArrayLike, number: int) -> tuple[Ints, Floats]:
+    """One class against all others: labels 0 and 1, and its probability, each of shape (N,)."""
+    truth, values = np.asarray(labels), np.asarray(probabilities, np.float64)
+    return (truth == number).astype(np.int64), values[:, number]
+
+
+def two_classes(probabilities: npt.ArrayLike) -> Floats:
+    """Probabilities of all else and of the keyword, shape (N, 2), from those of the keyword, shape (N,)."""
+    of_keyword = np.asarray(probabilities, np.float64)
+    return np.stack([1 - of_keyword, of_keyword], axis=1)

@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.quality.metrics import Floats
+from bench.quality.metrics import Floats, Ints
 from bench.quality.shares import effective_number, interval_of_counts
 
-Ints = npt.NDArray[np.int64]
 # Labels, 1 for the keyword, scores, higher for it, and speakers, each of shape (N,).
 Run = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
 

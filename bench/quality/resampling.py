@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.quality.metrics import Floats
+from bench.quality.metrics import Floats, Ints
 
-Ints = npt.NDArray[np.int64]
 # Counts held in memory at once.
 BLOCK = 2_000_000
 MEASURES = ("au_fa_fr", "auc", "one_minus_auc", "eer", "frr_at_far_1pct", "frr_at_far_01pct", "accuracy")
@@ -116,7 +115,7 @@ def draw_speakers(speakers: int, draws: int, rng: np.random.Generator) -> Draws:
 
 
 def measures_of(clips: SortedClips, counts: Ints, names: Collection[str] = MEASURES) -> dict[str, Floats]:
-    """Quality figures, as ``bench.quality.metrics.Quality`` names them, for every resample.
+    """Figures of a keyword, by the names of their measures, for every resample.
 
     Args:
         clips: The clips of S speakers.

@@ -29,7 +29,7 @@ def predict(
     return torch.cat(blocks)
 
 
-def keyword_probability(logits: Tensor) -> Floats:
-    """Softmax probability of the keyword in double precision, so that confident clips don't tie at 1."""
-    probability: Floats = torch.softmax(logits.double(), dim=1)[:, 1].numpy()
-    return probability
+def probabilities(logits: Tensor) -> Floats:
+    """Softmax of logits (N, K) in double precision, so that confident clips don't tie at 1."""
+    found: Floats = torch.softmax(logits.double(), dim=1).cpu().numpy()
+    return found

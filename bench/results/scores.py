@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.quality.measures import Scored
+from bench.quality.metrics import Floats, Ints, two_classes
 from bench.reading import read_arrays, reading
 from models.errors import ResultsError
+from models.task import Task
 
-Floats = npt.NDArray[np.float64]
 SCORES_FILE = "scores.npz"
+# How far the probabilities of a clip may be from 1 together.
+ROUNDING = 1e-6
 
 
 class NoScoresError(ResultsError):
@@ -25,20 +29,29 @@ class Scores:
     """The clips of a split.
 
     Attributes:
-        labels: 1 for the keyword, 0 for another word, shape (N,).
-        scores: Probability of the keyword, shape (N,).
+        labels: Their classes, shape (N,).
+        probabilities: Of each class, shape (N, K); of a keyword's run all else and the keyword.
         speakers: Of the clips, shape (N,); None for a run of an older version, which kept none.
     """
 
-    labels: Floats
-    scores: Floats
+    labels: Ints
+    probabilities: Floats
     speakers: npt.NDArray[np.str_] | None
+
+    @property
+    def of_keyword(self) -> Floats:
+        """The probability of the keyword, shape (N,), of a run that has one."""
+        return self.probabilities[:, 1]
 
     @property
     def known_speakers(self) -> npt.NDArray[np.str_]:
         """Of scores that were not to be read without."""
         assert self.speakers is not None
         return self.speakers
+
+    def scored(self, task: Task) -> Scored:
+        """What measures take, of scores that were not to be read without speakers."""
+        return Scored(task, self.labels, self.probabilities, self.known_speakers)
 
 
 def read_scores(run: Path, split: str = "test", *, speakers: bool = False) -> Scores:
@@ -63,24 +76,31 @@ def read_scores(run: Path, split: str = "test", *, speakers: bool = False) -> Sc
                 raise NoScoresError(
                     f"{path} holds no {name}: an older version wrote it; remove {run} and run it again"
                 )
-        found = Scores(kept[f"{split}_labels"], kept[split], kept.get(f"{split}_speakers"))
-        _check(found, split)
-    return found
+        labels, probabilities = kept[f"{split}_labels"], kept[split]
+        _check(labels, probabilities, kept.get(f"{split}_speakers"), split)
+        # Older versions kept the keyword's alone, and labels as fractions.
+        classes = two_classes(probabilities) if probabilities.ndim == 1 else probabilities
+        return Scores(labels.astype(np.int64), classes, kept.get(f"{split}_speakers"))
 
 
-def _check(found: Scores, split: str) -> None:
+def _check(
+    labels: npt.NDArray[Any], probabilities: npt.NDArray[Any], speakers: npt.NDArray[Any] | None, split: str
+) -> None:
     """Refuses what no run writes; the caller says of which file."""
-    columns: dict[str, npt.NDArray[Any]] = {f"{split}_labels": found.labels, split: found.scores}
-    for name, column in columns.items():
-        if column.dtype.kind != "f" or column.ndim != 1 or not len(column):
-            raise ValueError(f"{name} is no row of numbers")
-    if found.speakers is not None and (found.speakers.dtype.kind != "U" or found.speakers.ndim != 1):
+    if labels.dtype.kind not in "fi" or labels.ndim != 1 or not len(labels):
+        raise ValueError(f"{split}_labels is no row of numbers")
+    if probabilities.dtype.kind != "f" or probabilities.ndim not in (1, 2) or not len(probabilities):
+        raise ValueError(f"{split} is no table of numbers")
+    if speakers is not None and (speakers.dtype.kind != "U" or speakers.ndim != 1):
         raise ValueError(f"{split}_speakers is no row of names")
-    if len({len(column) for column in (*columns.values(), found.speakers) if column is not None}) > 1:
+    if len({len(column) for column in (labels, probabilities, speakers) if column is not None}) > 1:
         raise ValueError(f"labels, scores and speakers of {split} are not equally many")
-    if not np.isin(found.labels, (0, 1)).all():
-        raise ValueError(f"{split}_labels holds what is neither 0 nor 1")
-    if not 0 < found.labels.sum() < len(found.labels):
+    classes = 2 if probabilities.ndim == 1 else probabilities.shape[1]
+    if not np.isin(labels, range(classes)).all():
+        raise ValueError(f"{split}_labels holds what is none of 0 to {classes - 1}")
+    if (labels == labels[0]).all():
         raise ValueError(f"all clips of {split} are of one class")
-    if not ((found.scores >= 0) & (found.scores <= 1)).all():
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError(f"{split} holds what is no probability")
+    if probabilities.ndim == 2 and (abs(probabilities.sum(axis=1) - 1) > ROUNDING).any():
+        raise ValueError(f"{split} holds probabilities that do not make 1 together")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -12,13 +12,14 @@ from torch import nn
 
 from bench.cost import BYTES_PER_KB, cost, latency_ms
 from bench.data.clips import Clips
-from bench.quality.intervals import intervals
-from bench.quality.metrics import Floats, quality
-from bench.quality.score import EVAL_BATCH, keyword_probability, predict
-from bench.results.records import RunRecord
+from bench.quality.confusion import confusion, save_confusion
+from bench.quality.measures import ENDS, VALIDATION, Scored, measures
+from bench.quality.score import EVAL_BATCH, predict, probabilities
+from bench.results.records import RunRecord, no_quality
 from bench.results.runs import RunFolder
 from models.base import KwsModel
 from models.shipped import Shipped
+from models.task import KeywordTask
 
 HELD_OUT = ("validation", "test")
 
@@ -43,48 +44,47 @@ def quality_columns(
     ``undefined``, with the reason.
 
     Args:
-        run: Where the scores are kept.
+        run: Where the scores are kept, and of a task of several words its confusion table.
         shipped: The form that ships.
         clips: Of the run.
         speakers: Who speaks, shape (N,), of all clips.
         alone: Score one clip a call, as a device would: scales depend on the whole call.
     """
-    scores: dict[str, Floats] = {}
-    labels: dict[str, npt.NDArray[np.int64]] = {}
-    by: dict[str, npt.NDArray[np.str_]] = {}
+    scored: dict[str, Scored] = {}
     for name in HELD_OUT:
         rows = getattr(clips, name)
         logits = predict(shipped, clips.features.clean, rows, 1 if alone else EVAL_BATCH)
-        scores[name], labels[name] = keyword_probability(logits), clips.labels[rows]
-        by[name] = speakers[rows]
+        scored[name] = Scored(clips.task, clips.labels[rows], probabilities(logits), speakers[rows])
     # Kept with the scores: from these a threshold can be chosen, and rows compared, without the corpus.
-    kept = {f"{name}_labels": labels[name].astype(float) for name in HELD_OUT}
-    kept_speakers = {f"{name}_speakers": by[name] for name in HELD_OUT}
-    run.save_scores(dict[str, npt.NDArray[Any]]() | scores | kept | kept_speakers)
-    columns: dict[str, Any] = {}
-    for name, prefix in (("test", ""), ("validation", "validation_")):
-        columns |= dict(_of_split(prefix, labels[name], scores[name], by[name]))
-    return columns
+    kept: dict[str, npt.NDArray[Any]] = {}
+    for name, of_split in scored.items():
+        kept |= {name: of_split.probabilities, f"{name}_labels": of_split.labels}
+        kept[f"{name}_speakers"] = of_split.speakers
+    run.save_scores(kept)
+    if not isinstance(clips.task, KeywordTask):
+        save_confusion(run.path, confusion(scored["test"]))
+    found = no_quality(clips.task)
+    reasons = [
+        _fill(found, prefix, scored[name]) for name, prefix in (("test", ""), ("validation", VALIDATION))
+    ]
+    said = [reason for reason in reasons if reason]
+    return {"quality": found} | ({"status": "undefined", "reason": said[-1]} if said else {})
 
 
-def _of_split(
-    prefix: str, labels: npt.NDArray[np.int64], scores: Floats, speakers: npt.NDArray[np.str_]
-) -> Iterator[tuple[str, Any]]:
+def _fill(quality: dict[str, float | int], prefix: str, scored: Scored) -> str:
+    """Fills in the columns of a split; gives the reason where its figures are not defined."""
     where = "validation" if prefix else "test"
-    if not np.isfinite(scores).all():
-        yield from _undefined(f"the model's scores of {where} clips are no numbers")
-        return
-    for name, value in asdict(quality(labels, scores)).items():
-        yield f"{prefix}{name}", value
-    for name, interval in intervals(labels, scores, speakers).items():
-        yield f"{prefix}{name}_low", interval.low
-        yield f"{prefix}{name}_high", interval.high
-    if len(np.unique(labels)) < 2:
-        yield from _undefined(f"the {where} clips are all of one class")
-
-
-def _undefined(reason: str) -> Iterator[tuple[str, Any]]:
-    yield from (("status", "undefined"), ("reason", reason))
+    if not np.isfinite(scored.probabilities).all():
+        return f"the model's scores of {where} clips are no numbers"
+    for measure in measures(scored.task):
+        figure, interval = float(measure.value(scored)), measure.interval(scored)
+        ends = zip(ENDS, (interval.low, interval.high), strict=True)
+        for end, value in (("", figure), *ends):
+            quality[f"{prefix}{measure.name}{end}"] = value if math.isfinite(value) else math.nan
+    quality[f"{prefix}clips"] = len(scored.labels)
+    if isinstance(scored.task, KeywordTask):
+        quality[f"{prefix}keyword_clips"] = int(scored.labels.sum())
+    return "" if len(np.unique(scored.labels)) > 1 else f"the {where} clips are all of one class"
 
 
 def ratio_columns(record: RunRecord, base: RunRecord) -> dict[str, Any]:

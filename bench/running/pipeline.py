@@ -15,9 +15,11 @@ from bench.config import RunConfig, content_hash
 from bench.data.clips import Data
 from bench.data.corpora import open_corpus
 from bench.data.features import VERSION as FEATURES_VERSION
+from bench.quality.measures import measure_of
 from bench.quality.score import predict
-from bench.results.records import RunRecord, append_record, load_record
+from bench.results.records import RunRecord, load_record
 from bench.results.runs import RunFolder
+from bench.results.table import append_record
 from bench.running.stages import Stage, make_stage
 from bench.running.ui import Ui
 from bench.threads import TRAINING_THREADS, threads
@@ -40,6 +42,8 @@ def check(config: RunConfig) -> Chain:
     Raises:
         KwsError: The chain or the model is wrong.
     """
+    for name in (config.task.headline, config.task.tested):
+        measure_of(config.task, name)
     default = family(config.model).default
     chain = parse(config.chain, default)
     # What only shows in a built model: widths to cut, a kernel longer than a clip, what a step takes.

@@ -12,7 +12,7 @@ from bench.config import RunConfig, seed_from
 from bench.cost import peak_memory_mb
 from bench.data.clips import Data
 from bench.reading import AGAIN
-from bench.results.records import ROW_FILE, RunRecord, load_record, save_record
+from bench.results.records import ROW_FILE, RunRecord, load_record, no_quality, save_record, task_columns
 from bench.results.runs import RunFolder
 from bench.running.columns import cost_columns, quality_columns, ratio_columns
 from bench.running.ui import Ui
@@ -51,13 +51,13 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         model=config.model,
         data=data.corpus.name,
         corpus_hash=data.corpus.hash,
-        keyword=config.task.classes[-1],
-        task=config.task.text,
+        **task_columns(config.task),
         recipe=config.recipe.name,
         seed=config.seed,
         teacher_seed=config.teacher_seed,
         split=config.split,
-        target_au_fa_fr=config.target_metric if stage.chain.trained.parts else None,
+        quality=no_quality(config.task),
+        target_metric=config.target_metric if stage.chain.trained.parts else None,
         max_epochs=config.max_epochs,
         versions=config.recipe.versions,
         threads=torch.get_num_threads(),

@@ -183,7 +183,7 @@ def threshold_of(run: RunFolder, config: StreamConfig, max_buffer_len: int) -> t
         scores = read_scores(run.path, "validation")
     except NoScoresError:
         return 0.5, f"the run kept no labels to choose it by; {better}"
-    chosen = clip_threshold(scores.labels, scores.scores)
+    chosen = clip_threshold(scores.labels, scores.of_keyword)
     return chosen, f"{CLIP_FAR:.1%} false alarms on single validation clips; {better}"
 
 

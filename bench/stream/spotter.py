@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.data.corpora.base import SAMPLE_RATE_HZ, Int16Array
 from bench.data.features import log_mel, to_float
-from bench.quality.score import keyword_probability
+from bench.quality.score import probabilities
 from bench.stream.detection import Frame
 from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel
 from models.errors import ModelError
@@ -189,7 +189,7 @@ def _probabilities(
         logits, model_state = model.stream(mel[None, :, index : index + 1], model_state)
         if logits.shape[1]:
             seen = min((state.mel.frames + index) * HOP_SAMPLES + EDGE_SAMPLES, heard_samples)
-            probability = keyword_probability(logits[:, -1])
+            probability = probabilities(logits[:, -1])[:, 1]
             frames.append(Frame(seen / SAMPLE_RATE_HZ, float(probability[0])))
     return frames, model_state
 

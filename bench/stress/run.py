@@ -17,13 +17,14 @@ from bench.data.clips import corpus_of
 from bench.data.corpora.progress import progress_bar
 from bench.data.features import log_mel
 from bench.files import write_text_atomically
-from bench.quality.intervals import intervals
-from bench.quality.metrics import Floats, quality
-from bench.quality.score import EVAL_BATCH, keyword_probability, predict
+from bench.quality.measures import Scored, measures
+from bench.quality.metrics import Floats
+from bench.quality.score import EVAL_BATCH, predict, probabilities
 from bench.reading import reading
 from bench.results.open import open_run, run_at
-from bench.results.records import ROW_FILE, RunRecord, load_results
+from bench.results.records import ROW_FILE, RunRecord
 from bench.results.runs import RunFolder
+from bench.results.table import load_results
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
 from bench.stress.waves import Material, degraded
 from bench.texts import several
@@ -32,6 +33,7 @@ from compressors.chain import parse
 from models.errors import ResultsError
 from models.registry import family
 from models.shipped import shipped
+from models.task import KeywordTask
 
 STRESS_FILE, STOPPED_FILE = "stress.csv", "stress-stopped.csv"
 MEASURES = ("one_minus_auc", "eer", "frr_at_far_1pct")
@@ -102,7 +104,7 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
         run, model = open_run(path)
         first = next(iter(found.values()), (record,))[0]
         for column, what in (("corpus_hash", "corpora or splits"), ("keyword", "keywords")):
-            if getattr(record, column) != getattr(first, column):
+            if record[column] != first[column]:
                 raise ResultsError(
                     f"{first.run_id} and {record.run_id} are of different {what}; "
                     "give runs of one corpus and one keyword"
@@ -203,7 +205,7 @@ def score_under(
             # A model of some thousand weights is slower on several threads.
             with threads(1):
                 logits = predict(run.model, features, np.arange(len(block)), run.batch)
-            found.append(keyword_probability(logits))
+            found.append(probabilities(logits)[:, 1])
         advance(len(block))
     return [np.concatenate(found) for found in scores]
 
@@ -212,15 +214,17 @@ def measured(
     labels: npt.NDArray[np.int64], scores: Floats, speakers: npt.NDArray[Any], draws: int
 ) -> dict[str, float]:
     """Each of ``MEASURES`` with its 95 % interval, and the counts of clips."""
-    values, spread = quality(labels, scores), intervals(labels, scores, speakers, draws=draws, seed=0)
+    scored = Scored.of(KeywordTask(""), labels, scores, speakers)
     found: dict[str, float] = {}
-    for name in MEASURES:
-        found |= {
-            name: getattr(values, name),
-            f"{name}_low": spread[name].low,
-            f"{name}_high": spread[name].high,
-        }
-    return found | {"clips": values.clips, "keyword_clips": values.keyword_clips}
+    for measure in measures(scored.task):
+        if measure.name in MEASURES:
+            spread = measure.interval(scored, draws=draws)
+            found |= {
+                measure.name: measure.value(scored),
+                f"{measure.name}_low": spread.low,
+                f"{measure.name}_high": spread.high,
+            }
+    return found | {"clips": len(labels), "keyword_clips": int(labels.sum())}
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
@@ -239,7 +243,7 @@ def save_stress(table: pd.DataFrame, out: Path, name: str = STRESS_FILE) -> Path
 
 def _identity(record: RunRecord, name: str, condition: Condition) -> dict[str, Any]:
     columns = ("run_id", "label", "chain", "model", "data", "corpus_hash", "split", "keyword", "seed")
-    about = {column: getattr(record, column) for column in columns}
+    about = {column: record[column] for column in columns}
     return about | {
         "name": name,
         "family": condition.family,

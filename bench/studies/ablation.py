@@ -132,6 +132,5 @@ def _row(variant: Variant, records: Sequence[RunRecord]) -> dict[str, Any]:
     row |= {"reason": variant.reason or lacking, "label": mine[0].label if mine else ""}
     means = (*RATIOS, QUALITY, f"{QUALITY}_low", f"{QUALITY}_high", f"validation_{QUALITY}")
     return row | {
-        name: sum(float(getattr(record, name)) for record in done) / len(done) if done else math.nan
-        for name in means
+        name: sum(float(record[name]) for record in done) / len(done) if done else math.nan for name in means
     }

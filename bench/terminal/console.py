@@ -25,12 +25,20 @@ from bench.compare.summary import summarise
 from bench.config import Repeats, RunConfig
 from bench.data.corpora import open_corpus
 from bench.files import file_name, write_text_atomically
-from bench.results.records import RESULTS_FILE, RunRecord, load_results
+from bench.results.records import RunRecord
+from bench.results.table import RESULTS_FILE, load_results
 from bench.running.executors import Outcome, distinct_chains, run_all
 from bench.running.pipeline import check
 from bench.running.ui import Ui
 from bench.studies.ablation import contributions, orders, variants
-from bench.terminal.tables import ablation_table, missing_lines, order_lines, repeats_table, summary_table
+from bench.terminal.tables import (
+    ablation_table,
+    missing_lines,
+    order_lines,
+    repeats_table,
+    summary_table,
+    validation_text,
+)
 from bench.texts import plain_console
 from bench.training.state import Epoch
 from models.registry import family
@@ -90,14 +98,17 @@ class ConsoleUi(Ui):
         if done:
             self._print(f"{label}: goes on after epoch {done}")
         self._end(job)  # a training that failed said nothing
-        task = self._progress.add_task(label, total=epochs, completed=done, state="", best=float("inf"))
+        task = self._progress.add_task(label, total=epochs, completed=done, state="", best=None)
         self._tasks[job] = task
 
     def epoch(self, epoch: Epoch, job: int = 0) -> None:
         """See ``Ui``."""
         task = next(entry for entry in self._progress.tasks if entry.id == self._tasks[job])
-        best = min(task.fields["best"], epoch.validation_au_fa_fr)
-        state = f"loss {epoch.loss:.3f}  au_fa_fr {epoch.validation_au_fa_fr:.2e}  best {best:.2e}"
+        best: Epoch | None = task.fields["best"]
+        if best is None or epoch.rank < best.rank:
+            best = epoch
+        now, then = (f"{each.validation_headline:.3g}" for each in (epoch, best))
+        state = f"loss {epoch.loss:.3f}  {epoch.headline} {now}  best {then}"
         self._progress.update(task.id, completed=epoch.epoch, state=state, best=best)
 
     def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
@@ -111,10 +122,7 @@ class ConsoleUi(Ui):
             self._print(f"{name}: {record.status}: {record.reason}")
             return
         how = "was there already" if reused else f"{record.train_seconds:.0f} s of training"
-        self._print(
-            f"{name}: au_fa_fr {record.validation_au_fa_fr:.2e} on validation, "
-            f"{record.size_kb:.1f} KB ({how})"
-        )
+        self._print(f"{name}: {validation_text(record)} on validation, {record.size_kb:.1f} KB ({how})")
 
 
 # Every configuration once: there is nothing to repeat.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -13,8 +12,10 @@ from rich.table import Table
 from bench.compare.summary import summarise
 from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, SPLITS, Corpus, stands_in
 from bench.data.corpora.leaks import Leaks
+from bench.quality.measures import Measure, measures_in
 from bench.results.records import RunRecord
 from bench.studies.ablation import Orders
+from models.task import KeywordTask
 
 
 def _times(value: float) -> str:
@@ -37,9 +38,6 @@ SUMMARY: tuple[tuple[str, str, Callable[..., str]], ...] = (
     ("macs_ratio", "fewer", _times),
     ("size_kb", "KB", lambda value: f"{value:.1f}"),
     ("size_ratio", "smaller", _times),
-    ("validation_au_fa_fr", "au_fa_fr\nvalid.", _small),
-    ("au_fa_fr", "au_fa_fr\ntest", _small),
-    ("one_minus_auc", "1-AUC\ntest", _small),
 )
 
 
@@ -50,21 +48,44 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     """The end of a run: what each model costs against the base, and how good it is."""
     first = records[0]
     title = f"{first.model} on {first.data}, {first.task}, recipe {first.recipe}, seed {first.seed}"
-    caption = f"{_clips(records)}; au_fa_fr, 1-AUC: lower is better"
+    shown = headlines(records)
+    caption = f"{_clips(records)}; {directions(shown)}"
     if first.split == "random":
         caption += RANDOM_SPLIT
     table = plain_table(title, caption)
-    for name, heading, _ in SUMMARY:
+    quality = [(f"validation_{shown[0].name}", f"{shown[0].text}\nvalid.", _small)] if shown else []
+    quality += [(each.name, f"{each.text}\ntest", _small) for each in shown]
+    for name, heading, _ in (*SUMMARY, *quality):
         table.add_column(heading, justify="left" if name == "label" else "right", no_wrap=True)
     for record in records:
-        table.add_row(*(_cell(getattr(record, name), shown) for name, _, shown in SUMMARY))
+        table.add_row(*(_cell(record[name], form) for name, _, form in (*SUMMARY, *quality)))
     return table
+
+
+def headlines(records: Sequence[RunRecord]) -> list[Measure]:
+    """The measures that stand in short tables, of rows of one task."""
+    return [each for each in measures_in(list(records[0].columns())) if each.headline]
+
+
+def directions(shown: Sequence[Measure]) -> str:
+    """Which way measures improve, in a few words."""
+    ways: dict[str, list[str]] = {"lower": [], "higher": []}
+    for each in shown:
+        ways["lower" if each.lower_is_better else "higher"].append(each.text)
+    return "; ".join(f"{', '.join(names)}: {way} is better" for way, names in ways.items() if names)
+
+
+def validation_text(record: RunRecord) -> str:
+    """The first headline of a row on validation, by name."""
+    shown = headlines([record])
+    return f"{shown[0].name} {record[f'validation_{shown[0].name}']:.3g}" if shown else "no figure"
 
 
 def _clips(records: Sequence[RunRecord]) -> str:
     """How many clips are behind the figures; a run that failed has none."""
-    scored = max(records, key=lambda record: record.clips)
-    return f"{scored.keyword_clips} of {scored.clips} test clips are the keyword"
+    scored = max(records, key=lambda record: record["clips"])
+    counts = f"{scored['clips']} test clips"
+    return f"{scored['keyword_clips']} of {counts} are the keyword" if scored.keyword else counts
 
 
 def plain_table(title: str, caption: str | None = None) -> Table:
@@ -142,18 +163,22 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
         f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; {_clips(records)}"
     )
     table = plain_table(title, caption + (RANDOM_SPLIT if first.split == "random" else ""))
-    for name in ("chain", "runs", "KB", "smaller", "1-AUC\nvalid.", "1-AUC\ntest", "test\n(low, high)"):
+    # One figure with its interval fits beside the rest: the one that rows are tested by.
+    shown = headlines(records)
+    quality = shown[0] if not first.keyword else next(one for one in shown if one.name == KeywordTask.tested)
+    figures = (f"{quality.text}\nvalid.", f"{quality.text}\ntest", "test\n(low, high)")
+    for name in ("chain", "runs", "KB", "smaller", *figures):
         table.add_column(name, justify="left" if name == "chain" else "right", no_wrap=True)
-    summary = summarise(pd.DataFrame([asdict(record) for record in records]))
+    summary = summarise(pd.DataFrame([record.columns() for record in records]))
     for row in summary.to_dict("records"):
-        low, high = (row[f"one_minus_auc_{end}"] for end in ("low", "high"))
+        low, high = (row[f"{quality.name}_{end}"] for end in ("low", "high"))
         table.add_row(
             _folded(str(row["label"])),
             f"{row['runs']} of {row['runs'] + row['failed']}" if row["failed"] else str(row["runs"]),
             _cell(row["size_kb" if "size_kb" in row else "size_kb_mean"], "{:.1f}".format),
             _cell(row["size_ratio" if "size_ratio" in row else "size_ratio_mean"], _times),
-            _cell(row["validation_one_minus_auc_mean"], _small),
-            _cell(row["one_minus_auc_mean"], _small),
+            _cell(row[f"validation_{quality.name}_mean"], _small),
+            _cell(row[f"{quality.name}_mean"], _small),
             f"({_cell(low, _small)}, {_cell(high, _small)})",
         )
     return table

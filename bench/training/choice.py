@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.clips import Clips
-from bench.quality.metrics import Floats, auc
+from bench.quality.measures import Scored, measure_of
+from bench.quality.metrics import Floats
 from bench.quality.paired import paired_difference
-from bench.quality.score import keyword_probability, predict
+from bench.quality.score import predict, probabilities
 from bench.results.weights import load_state
 from bench.training.state import Training
 from compressors.chain import Chain
@@ -26,7 +27,7 @@ class Choice(NamedTuple):
     """How far the chosen epoch's equals lie apart, under the names of the row.
 
     Attributes:
-        choice_spread: Greatest less least 1 - AUC on test.
+        choice_spread: Greatest less least figure on test, of the measure that rows are tested by.
         choice_checkpoints: How many were looked at, the chosen one included.
 
     Both are empty (NaN and None) where the weights of an epoch are no longer there.
@@ -39,9 +40,9 @@ class Choice(NamedTuple):
 def audit_choice(training: Training, chain: Chain, clips: Clips, speakers: npt.NDArray[np.str_]) -> Choice:
     """Holds the checkpoints that are not shown to be worse on validation against each other on test.
 
-    A checkpoint is not shown to be worse where the 95 % interval of its paired difference in 1 - AUC to the
-    chosen one, over the same clips, holds 0, or where there is no interval (clips of one speaker only). The
-    best ten of them on validation are looked at.
+    A checkpoint is not shown to be worse where the 95 % interval of its paired difference to the chosen one
+    in what rows are tested by, over the same clips, holds 0, or where there is no interval (clips of one
+    speaker only). The best ten of them on validation are looked at.
 
     Args:
         training: Done. Where the file of an epoch is lacking (an older version began the training and kept
@@ -55,35 +56,39 @@ def audit_choice(training: Training, chain: Chain, clips: Clips, speakers: npt.N
     """
     if not all(training.keeps(line.epoch) for line in training.history):
         return Choice(math.nan, None)
-    labels, by = clips.labels[clips.validation], speakers[clips.validation]
-    chosen = _scores_of(training, training.best_epoch.epoch, len(labels))
+    task, labels, by = clips.task, clips.labels[clips.validation], speakers[clips.validation]
+    shape = (len(labels), len(task.classes))
+    chosen = _scores_of(training, training.best_epoch.epoch, shape)
     found = []
     for line in sorted(training.history, key=lambda epoch: epoch.rank):
-        scores = _scores_of(training, line.epoch, len(labels))
-        difference = paired_difference(labels, chosen, scores, by, draws=AUDIT_DRAWS)
+        scores = _scores_of(training, line.epoch, shape)
+        difference = paired_difference(labels, chosen, scores, by, task.tested, task=task, draws=AUDIT_DRAWS)
         # An interval of NaN shows nothing, so this is not the same as low <= 0 <= high.
         shown = difference.low > 0 or difference.high < 0
         if line is training.best_epoch or not shown:
-            found.append(_on_test(training, line.epoch, chain, clips))
+            found.append(_on_test(training, line.epoch, chain, clips, speakers))
         if len(found) == MOST_CHECKPOINTS:
             break
     return Choice(max(found) - min(found), len(found))
 
 
-def _scores_of(training: Training, epoch: int, count: int) -> Floats:
-    """The keyword probabilities of so many validation clips after an epoch."""
+def _scores_of(training: Training, epoch: int, shape: tuple[int, int]) -> Floats:
+    """The probabilities of the validation clips after an epoch, clips by classes."""
     scores = training.scores_of(epoch)
     with training.reading_epoch(epoch):
-        if scores.shape != (count,) or not ((scores >= 0) & (scores <= 1)).all():
+        if scores.shape != shape or not ((scores >= 0) & (scores <= 1)).all():
             raise ValueError("its scores are not those of the validation clips")
     return scores
 
 
-def _on_test(training: Training, epoch: int, chain: Chain, clips: Clips) -> float:
-    """1 - AUC on test of the model as it was cut after an epoch."""
+def _on_test(
+    training: Training, epoch: int, chain: Chain, clips: Clips, speakers: npt.NDArray[np.str_]
+) -> float:
+    """What rows are tested by, on test, of the model as it was cut after an epoch."""
     model = deepcopy(training.model)
     with training.reading_epoch(epoch):
         load_state(model, training.weights_of(epoch))
         cut = chain.surgery(model)
-    scores: Floats = keyword_probability(predict(cut, clips.features.clean, clips.test))
-    return 1 - auc(clips.labels[clips.test], scores)
+    scores = probabilities(predict(cut, clips.features.clean, clips.test))
+    scored = Scored(clips.task, clips.labels[clips.test], scores, speakers[clips.test])
+    return measure_of(clips.task, clips.task.tested).value(scored)

@@ -14,8 +14,8 @@ from torch.nn import functional
 from bench.config import Recipe, seed_from
 from bench.data.clips import Clips
 from bench.data.features import augment, log_mel, mask_, to_float
-from bench.quality.metrics import au_fa_fr
-from bench.quality.score import keyword_probability, predict
+from bench.quality.measures import Scored, measure_of
+from bench.quality.score import predict, probabilities
 from bench.training.state import Epoch, Training
 from bench.training.teacher import Answer, Teacher
 from compressors.base import TrainStep
@@ -53,13 +53,14 @@ def train(
         teacher: Answers for the trained base, or None where the chain needs none.
         clips: Training and validation clips.
         epochs: At most so many.
-        target: Ends as soon as au_fa_fr on validation is at most this.
+        target: Ends as soon as the headline on validation is as good as this.
         seed: Of all draws.
         report: Called after every epoch.
 
     Raises:
         DivergedError: The loss is not finite.
     """
+    headline = measure_of(clips.task, clips.task.headline)
     for epoch in range(len(training.history) + 1, epochs + 1):
         if training.epochs_to(target) is not None:
             break
@@ -73,12 +74,13 @@ def train(
             raise DivergedError(
                 f"the outputs were no numbers in epoch {epoch}; a lower learning rate may help"
             )
-        labels, scores = clips.labels[clips.validation], keyword_probability(logits)
+        labels, scores = clips.labels[clips.validation], probabilities(logits)
         line = Epoch(
             epoch=epoch,
             loss=loss,
             validation_loss=functional.cross_entropy(logits, torch.from_numpy(labels)).item(),
-            validation_au_fa_fr=au_fa_fr(labels, scores),
+            headline=headline.name,
+            validation_headline=headline.value(Scored(clips.task, labels, scores, clips.validation)),
             seconds=time.perf_counter() - started,
         )
         training.add(line, scores)

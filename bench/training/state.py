@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Recipe
+from bench.quality.measures import measure_named
 from bench.quality.metrics import Floats
 from bench.reading import read_tensors, reading
 from bench.results.weights import alike, load_state, save_atomically
@@ -29,21 +30,34 @@ class Epoch:
         epoch: Counted from 1.
         loss: Mean over the epoch's steps, all terms.
         validation_loss: Cross-entropy.
-        validation_au_fa_fr: Of the model after surgery, as it would be cut now.
+        headline: The measure that tells epochs apart, the task's.
+        validation_headline: Its value for the model after surgery, as it would be cut now.
         seconds: Of the epoch, validation included.
     """
 
     epoch: int
     loss: float
     validation_loss: float
-    validation_au_fa_fr: float
+    headline: str
+    validation_headline: float
     seconds: float
 
     @property
     def rank(self) -> tuple[float, float]:
-        """What the best epoch is least in; the loss decides between equal areas, and where there is none."""
-        area = math.inf if math.isnan(self.validation_au_fa_fr) else self.validation_au_fa_fr
-        return area, self.validation_loss
+        """What the best epoch is least in; the loss decides between equals, and where there is no figure."""
+        undefined = math.isnan(self.validation_headline)
+        return math.inf if undefined else self._lower(self.validation_headline), self.validation_loss
+
+    def reaches(self, target: float) -> bool:
+        """Whether the headline is as good as a target."""
+        return self._lower(self.validation_headline) <= self._lower(target)
+
+    def _lower(self, value: float) -> float:
+        """A value of the headline so turned that less is better."""
+        measure = measure_named(self.headline)
+        if measure is None:
+            raise ValueError(f"no measure {self.headline!r}")
+        return value if measure.lower_is_better else -value
 
 
 @dataclass(eq=False)
@@ -102,7 +116,7 @@ class Training:
 
         Args:
             epoch: What became of it.
-            scores: Keyword probabilities of the validation clips after it, shape (n,).
+            scores: Probabilities of the validation clips' classes after it, shape (n, K).
         """
         self.history.append(epoch)
         if self.best_epoch is epoch:
@@ -131,10 +145,10 @@ class Training:
         return model.eval()
 
     def epochs_to(self, target: float | None) -> int | None:
-        """The first epoch whose au_fa_fr on validation is at most the target."""
+        """The first epoch whose headline on validation is as good as the target."""
         if target is None:
             return None
-        return next((e.epoch for e in self.history if e.validation_au_fa_fr <= target), None)
+        return next((epoch.epoch for epoch in self.history if epoch.reaches(target)), None)
 
     def keeps(self, epoch: int) -> bool:
         """Whether the weights and scores after an epoch are there."""
@@ -151,7 +165,7 @@ class Training:
         return weights
 
     def scores_of(self, epoch: int) -> Floats:
-        """The keyword probabilities of the validation clips after an epoch, shape (n,).
+        """The probabilities of the validation clips' classes after an epoch, shape (n, K).
 
         Raises:
             ResultsError: The file that keeps them is damaged.

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from bench.cli import main
 from bench.config import RunConfig
-from bench.results.records import load_results
+from bench.results.table import load_results
 from compressors.chain import Chain
 
 SMALL = ["--epochs", "1", "--keyword", "start"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bench.figures.rows import converters
-from bench.results.records import load_results
 from bench.results.runs import RunFolder
+from bench.results.table import load_results
 from compressors.chain import Chain
 from compressors.surgery import narrow
 from examples.operation_prelu import PreluSpec
@@ -44,6 +44,10 @@ def test_the_examples_work_together(tmp_path: Path) -> None:
     assert set(table["model"]) == {"matchbox"}
     assert converters(table.reset_index()).tolist() == ["", "hf"]
     assert (tmp_path / "figures" / "quantization.png").exists()
+    # The keyword's clips of few speakers, half of which one epoch may well miss.
+    worst = table[[f"worst_word{end}" for end in ("_low", "", "_high")]]
+    assert (worst.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+    assert table["validation_worst_word_high"].notna().all()
 
 
 def test_the_form_of_a_plugin_is_not_taken_for_dynamic_quantization(tmp_path: Path) -> None:
@@ -110,6 +114,7 @@ REGISTER = {
         ("model", "models.registry"),
         ("compressor", "compressors.registry"),
         ("corpus", "bench.data.corpora"),
+        ("measure", "bench.quality.measures"),
     )
 }
 # What cannot be imported, and what is said of it.
@@ -125,6 +130,7 @@ FAILING = (
         "tones: 3 must be a function (task, progress) -> Corpus",
     ),
     (REGISTER["corpus"] + "register('synthetic')(min)", "a corpus 'synthetic' is already registered, by "),
+    (REGISTER["measure"] + "register(3)", "3 must be a class that derives from Measure"),
     (REGISTER["model"] + "register('gru2', 3)(3)", "gru2: 3 must be an instance of a class"),
     (REGISTER["compressor"] + "register(lambda: 3)", "<lambda> must be a class that derives from Compressor"),
     (
@@ -173,6 +179,7 @@ TAKING = (
     (COMPRESSORS + "kinds['kd'].convert = None", "DarkKD.convert"),
     (COMPRESSORS + "kinds['kd'].__mro__[2].alpha = 9", "Distillation.alpha"),
     ("from models.crnn import Crnn\nCrnn.stream = None", "Crnn.stream"),
+    ("from bench.quality.measures import Measure\nMeasure.interval = None", "Measure.interval"),
     (
         "from models import registry\nregistry._FAMILIES.clear()",
         "the model 'crnn', the model 'gru', the model 'ds-cnn', the model 'tc-resnet8', "

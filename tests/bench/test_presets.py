@@ -4,7 +4,7 @@ import pytest
 
 from bench.config import recipe_named
 from bench.presets import Preset, Row, load_preset, preset_names
-from bench.results.records import load_results
+from bench.results.table import load_results
 from compressors.chain import parse
 from models.crnn import CrnnSpec
 from models.errors import KwsError

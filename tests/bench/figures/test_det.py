@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from bench.cli import main
 from bench.figures.det import mean_curve
 from bench.figures.plots import NothingToDrawError, draw_figure
-from bench.quality.intervals import intervals
-from bench.quality.metrics import eer, frr_at_far
+from bench.quality.keyword import Misses
+from bench.quality.measures import Scored
+from bench.quality.metrics import eer, frr_at_far, two_classes
 from bench.results.scores import Scores, read_scores
+from models.task import KeywordTask
 
 
 def clips(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -26,11 +28,12 @@ def clips(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_the_band_is_the_interval_of_the_table() -> None:
     labels, scores, speakers = (np.tile(part, 4) for part in clips(5))
-    _, band = mean_curve([Scores(labels, scores, speakers)], np.array([0.001, 0.01]))
-    expected = intervals(labels, scores, speakers)
+    _, band = mean_curve([Scores(labels.astype(int), two_classes(scores), speakers)], np.array([0.001, 0.01]))
+    scored = Scored.of(KeywordTask(""), labels, scores, speakers)
     assert band is not None
-    for column, name in zip(band.T, ("frr_at_far_01pct", "frr_at_far_1pct"), strict=True):
-        assert column == pytest.approx([expected[name].low, expected[name].high], nan_ok=True)
+    for column, rate in zip(band.T, ("01", "1"), strict=True):
+        expected = Misses(rate).interval(scored)
+        assert column == pytest.approx([expected.low, expected.high], nan_ok=True)
     # Of one other clip in a thousand nothing is known, of ten something.
     assert np.isnan(band).tolist() == [[True, False]] * 2
 
@@ -92,7 +95,7 @@ def test_repeats_are_one_line_their_mean(tmp_path: Path) -> None:
     rates = np.array([0.1, 0.2])
     runs = [read_scores(tmp_path / f"run-{number}") for number in (1, 2)]
     line, band = mean_curve(runs, rates)
-    each = [[frr_at_far(run.labels, run.scores, rate) for rate in rates] for run in runs]
+    each = [[frr_at_far(run.labels, run.of_keyword, rate) for rate in rates] for run in runs]
     assert line == pytest.approx(np.mean(each, 0))
     assert band is not None
     assert (band[0] < line).all()

@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from bench.figures.labels import _length_inside, place_labels, wrap
 from bench.figures.plots import KINDS, draw_figure
-from bench.results.records import load_results
+from bench.results.table import load_results
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "kws_hw_published.csv"
 NAMES = ["B", "KD2", "AD+KD", "DQ+SP+AD+KD", "KD(kernel=13x5,hidden=12)", "DQ+KD(kernel=13x5,hidden=12)"]

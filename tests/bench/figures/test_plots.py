@@ -24,7 +24,7 @@ from bench.figures.plots import (
     draw_figures,
     non_dominated,
 )
-from bench.results.records import load_results
+from bench.results.table import load_results
 from models.errors import ResultsError
 from tests.bench.figures.tables import rows
 

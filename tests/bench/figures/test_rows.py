@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bench.figures.rows import by_label, converters, groups, tokens
-from bench.results.records import load_results
+from bench.results.table import load_results
 from tests.bench.figures.tables import rows
 
 RESULTS = Path(__file__).parents[3] / "results"

@@ -10,18 +10,24 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from bench.quality.coverage import (
     SIZES,
+    WORD_SIZES,
     Regime,
+    WordsRegime,
     auc_of,
     coverage,
     draw_scores,
+    draw_words,
     false_positive_rate,
     truth,
+    truth_of_words,
 )
-from bench.quality.intervals import intervals
+from bench.quality.keyword import Misses
+from bench.quality.measures import Scored
+from models.task import KeywordTask
 
 TEST, VALIDATION, SEVERAL, VOICES = SIZES
 MANY = (100, 200, 1800)
@@ -110,10 +116,11 @@ def test_the_intervals_of_shares_cover_the_truth(
 )
 def test_of_a_model_that_never_errs_little_is_said(sizes: tuple[int, int, int], most: float) -> None:
     drawn = draw_scores(Regime(*sizes, auc_of(0.0)), np.random.default_rng(0))
-    found = intervals(drawn.labels, drawn.scores[0], drawn.speakers, measures=("frr_at_far_1pct",))
-    assert found["frr_at_far_1pct"].low == 0
+    scored = Scored.of(KeywordTask(""), drawn.labels, drawn.scores[0], drawn.speakers)
+    found = Misses("1").interval(scored)
+    assert found.low == 0
     # Not below what independent clips leave open.
-    assert 1 - 0.025 ** (1 / sizes[1]) <= found["frr_at_far_1pct"].high <= most
+    assert 1 - 0.025 ** (1 / sizes[1]) <= found.high <= most
 
 
 @pytest.mark.slow
@@ -130,4 +137,49 @@ def test_equal_models_are_rarely_called_different(
 @pytest.mark.parametrize("measure", ["frr_at_far_1pct", "eer"])
 def test_equal_models_of_few_errors_are_rarely_called_different(measure: str) -> None:
     found = false_positive_rate(Regime(*SEVERAL, auc_of(0.003)), measure, trials=300, draws=100)
+    assert found <= 0.05 + margin(0.05, 300)
+
+
+@pytest.mark.parametrize("each", [(5, 5, 5, 5, 5), (1, 2, 4, 8, 16)])
+def test_words_have_the_truth_that_they_claim(each: tuple[int, ...]) -> None:
+    regime = WordsRegime(2000, each, 0.8, speaker_share=0.3)
+    (drawn,) = draw_words(regime, np.random.default_rng(0))
+    said, expected = drawn.probabilities.argmax(axis=1), truth_of_words(regime)
+    assert accuracy_score(drawn.labels, said) == pytest.approx(expected["accuracy"], abs=0.01)
+    assert f1_score(drawn.labels, said, average="macro") == pytest.approx(expected["macro_f1"], abs=0.01)
+    assert np.bincount(drawn.labels).tolist() == [2000 * count for count in each]
+
+
+def test_speakers_of_words_differ_as_much_as_they_should() -> None:
+    """By themselves all clips of a speaker would be right equally often, but for chance."""
+    spread = []
+    for share in (0.0, 0.3):
+        (drawn,) = draw_words(WordsRegime(2000, (10,) * 5, 0.8, share), np.random.default_rng(0))
+        right = (drawn.probabilities.argmax(axis=1) == drawn.labels).reshape(2000, 50).mean(axis=1)
+        spread.append(right.var() / (0.8 * 0.2 / 50))
+    assert spread[0] == pytest.approx(1, abs=0.1)
+    assert spread[1] > 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("speakers", "each"), WORD_SIZES)
+@pytest.mark.parametrize("accuracy", [0.7, 0.97])
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_the_intervals_of_words_cover_the_truth(
+    speakers: int, each: tuple[int, ...], accuracy: float, share: float
+) -> None:
+    regime = WordsRegime(speakers, each, accuracy, share)
+    found = coverage(regime, ("accuracy", "macro_f1"), trials=250, draws=150)
+    assert found["accuracy"].given == found["macro_f1"].given == 1
+    assert found["accuracy"].held >= 0.96 - margin(0.96, 250)
+    assert 0.94 - margin(0.94, 250) <= found["macro_f1"].held <= 0.98 + margin(0.98, 250)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("measure", ["accuracy", "macro_f1"])
+@pytest.mark.parametrize(("speakers", "each"), WORD_SIZES[:3])
+def test_equal_models_of_words_are_rarely_called_different(
+    measure: str, speakers: int, each: tuple[int, ...]
+) -> None:
+    found = false_positive_rate(WordsRegime(speakers, each, 0.9), measure, trials=300, draws=150)
     assert found <= 0.05 + margin(0.05, 300)

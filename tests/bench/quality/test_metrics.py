@@ -1,14 +1,33 @@
 import math
-from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import mannwhitneyu
-from sklearn.metrics import accuracy_score, det_curve, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    det_curve,
+    f1_score,
+    roc_auc_score,
+    roc_curve,
+)
 from sklearn.metrics import auc as area
 
-from bench.quality.metrics import Quality, accuracy, au_fa_fr, auc, det, eer, frr_at_far, quality
+from bench.quality.metrics import (
+    accuracy,
+    au_fa_fr,
+    auc,
+    confusion_counts,
+    det,
+    eer,
+    frr_at_far,
+    macro_f1,
+    one_vs_rest,
+    right,
+    said,
+    two_classes,
+)
 
 
 def samples(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,9 +94,7 @@ def test_auc_is_scipys_mann_whitney_statistic(kind: str, seed: int) -> None:
     labels, scores = samples(kind, seed)
     hits, others = scores[labels == 1], scores[labels == 0]
     statistic = mannwhitneyu(hits, others, method="asymptotic").statistic / (len(hits) * len(others))
-    found = quality(labels, scores)
-    assert found.auc == pytest.approx(statistic, abs=1e-12)
-    assert found.one_minus_auc == pytest.approx(1 - statistic, abs=1e-12)
+    assert auc(labels, scores) == pytest.approx(statistic, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS[:-1])
@@ -143,9 +160,6 @@ def test_one_class_is_no_number_rather_than_zero() -> None:
             frr_at_far(labels, scores, 0),
         ]
         assert all(math.isnan(value) for value in values)
-        found = quality(labels, scores)
-        undefined = {name for name, value in asdict(found).items() if math.isnan(value)}
-        assert undefined == {field.name for field in fields(Quality)} - {"accuracy", "clips", "keyword_clips"}
 
 
 @pytest.mark.parametrize(
@@ -157,25 +171,45 @@ def test_nonsense_is_refused(labels: list[int], scores: list[float]) -> None:
         au_fa_fr(labels, scores)
 
 
-def test_quality_gathers_all() -> None:
-    labels, scores = samples("random", 2)
-    found = quality(labels, scores)
-    assert found.clips == 62
-    assert found.keyword_clips == labels.sum()
-    assert found.auc + found.one_minus_auc == 1
-    assert found.accuracy == accuracy(labels, scores) == ((scores >= 0.5) == labels).mean()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_quality_holds_each_measure_under_its_name(kind: str) -> None:
-    labels, scores = samples(kind, 4)
-    found = quality(labels, scores)
-    assert found.au_fa_fr == au_fa_fr(labels, scores)
-    assert found.eer == eer(labels, scores)
-    assert found.frr_at_far_1pct == frr_at_far(labels, scores, 0.01)
-    assert found.frr_at_far_01pct == frr_at_far(labels, scores, 0.001)
-
-
 def test_no_clips_have_no_quality() -> None:
     assert math.isnan(accuracy([], []))
     assert math.isnan(auc([], []))
+
+
+def of_classes(classes: int, seed: int, clips: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities (N, K), of which the right one is often the highest."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, clips)
+    values = rng.random((clips, classes)) + 0.8 * np.eye(classes)[labels]
+    return labels, values / values.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 35])
+@pytest.mark.parametrize("clips", [3, 200])
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_of_several_classes_are_scikit_learns(classes: int, clips: int, seed: int) -> None:
+    """Also where some classes have no clip, or are never said."""
+    labels, values = of_classes(classes, seed, clips)
+    taken = values.argmax(axis=1)
+    assert accuracy(labels, values) == pytest.approx(accuracy_score(labels, taken))
+    counts = confusion_counts(labels, said(values), classes)
+    assert (counts == confusion_matrix(labels, taken, labels=range(classes))).all()
+    assert macro_f1(counts) == pytest.approx(f1_score(labels, taken, average="macro", zero_division=0))
+
+
+def test_macro_f1_of_several_tables_at_once_is_that_of_each() -> None:
+    tables = np.random.default_rng(0).integers(0, 9, (4, 3, 3))
+    assert macro_f1(tables) == pytest.approx([float(macro_f1(each)) for each in tables])
+    assert math.isnan(macro_f1(np.zeros((3, 3))))
+
+
+def test_one_class_against_the_rest_is_a_keyword() -> None:
+    labels, values = of_classes(5, 0)
+    found = one_vs_rest(labels, values, 3)
+    assert auc(*found) == pytest.approx(roc_auc_score(labels == 3, values[:, 3]))
+
+
+def test_a_keyword_is_said_from_one_half_on_and_one_of_several_where_it_is_highest() -> None:
+    assert right([1, 0], [0.5, 0.5]).tolist() == [True, False]
+    assert right([1, 2], [[0.3, 0.4, 0.3], [0.5, 0.2, 0.3]]).tolist() == [True, False]
+    assert two_classes([0.25]).tolist() == [[0.75, 0.25]]

@@ -10,7 +10,8 @@ import torch
 
 import bench.running.executors as subject
 from bench.config import Recipe, RunConfig
-from bench.results.records import RunRecord, load_results
+from bench.results.records import RunRecord
+from bench.results.table import load_results
 from bench.running.executors import Job, Outcome, run_all
 from bench.running.ui import Ui
 from models.errors import CorpusError

@@ -21,9 +21,10 @@ from bench.figures.plots import draw_figure
 from bench.presets import load_preset
 from bench.quality.metrics import au_fa_fr
 from bench.quality.resampling import FARS, MEASURES
-from bench.quality.score import keyword_probability, predict
-from bench.results.records import RunRecord, load_record, load_results
+from bench.quality.score import predict, probabilities
+from bench.results.records import RunRecord, load_record
 from bench.results.runs import RunFolder
+from bench.results.table import load_results
 from bench.running.pipeline import _identity, check, run_chain
 from bench.running.ui import Ui
 from bench.threads import threads
@@ -109,8 +110,8 @@ def test_every_token_and_pair_trains(chain: str, tmp_path: Path, shared_out: Pat
     assert all(record.status == "ok" for record in records)
     last = records[-1]
     assert last.size_kb < records[0].size_kb
-    assert last.keyword_clips == 10
-    assert 0 <= last.au_fa_fr <= 0.25
+    assert last["keyword_clips"] == 10
+    assert 0 <= last["au_fa_fr"] <= 0.25
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +128,8 @@ def test_a_row_is_what_its_folder_holds(tmp_path: Path, tone_corpus: Corpus) -> 
     assert (folder.path / "shipped.pt").stat().st_size / 1024 == shipped.size_kb
     scores = np.load(folder.path / "scores.npz")
     labels = tone_corpus.labels(KeywordTask("start"))
-    for split, value in (("test", shipped.au_fa_fr), ("validation", shipped.validation_au_fa_fr)):
-        assert au_fa_fr(labels[tone_corpus.indices(split)], scores[split]) == value
+    for split, value in (("test", shipped["au_fa_fr"]), ("validation", shipped["validation_au_fa_fr"])):
+        assert au_fa_fr(labels[tone_corpus.indices(split)], scores[split][:, 1]) == value
     assert shipped.params == trained.params == 4749
     assert shipped.macs == trained.macs == 193813 - 1200
     floats = RunFolder(tmp_path / "runs" / trained.run_id)
@@ -153,7 +154,7 @@ def test_an_integer_model_is_its_file(chain: str, tmp_path: Path, tone_corpus: C
     assert (shipped.params, shipped.macs) == (trained.params, trained.macs)
     model = folder.load_model()
     clips = Data(tone_corpus, replace(CONFIG, chain=chain, epochs=2)).clips
-    again = keyword_probability(predict(model, clips.features.clean, clips.test))
+    again = probabilities(predict(model, clips.features.clean, clips.test))
     assert np.array_equal(np.load(folder.path / "scores.npz")["test"], again)
     tuned = chain.startswith("qat")
     assert shipped.epochs == 2 + 2 * tuned
@@ -406,12 +407,12 @@ def test_real_recordings_ship_and_come_back(
     _, trained, shipped = run_chain(config, tmp_path / "out", Log())
     assert shipped.artifact_bytes == 1666
     assert shipped.size_ratio > 150
-    assert trained.auc > 0.8
-    assert shipped.auc > trained.auc - 0.05
+    assert trained["auc"] > 0.8
+    assert shipped["auc"] > trained["auc"] - 0.05
     run = RunFolder(tmp_path / "out" / "runs" / shipped.run_id)
     model, data = run.load_model(), Data(open_corpus(config.data, KeywordTask("start")), config)
     again = predict(model, data.clips.features.clean, data.clips.test)
-    assert np.array_equal(np.load(run.path / "scores.npz")["test"], keyword_probability(again))
+    assert np.array_equal(np.load(run.path / "scores.npz")["test"], probabilities(again))
 
 
 def test_repeats_have_seeds_of_their_own_and_a_fixed_teacher_is_trained_once(tmp_path: Path) -> None:
@@ -429,7 +430,7 @@ def test_every_figure_of_a_row_has_an_interval_and_the_choice_a_spread(tmp_path:
     (row,) = run_chain(replace(CONFIG, chain="", epochs=2), tmp_path)
     for prefix in ("", "validation_"):
         for name in MEASURES:
-            low, value, high = (getattr(row, f"{prefix}{name}{end}") for end in ("_low", "", "_high"))
+            low, value, high = (row[f"{prefix}{name}{end}"] for end in ("_low", "", "_high"))
             if name in FARS:
                 # So few clips leave the threshold open.
                 assert np.isnan([low, high]).all()
@@ -444,15 +445,15 @@ def test_every_figure_of_a_row_has_an_interval_and_the_choice_a_spread(tmp_path:
 
 def test_figures_without_an_interval_are_carried_on(tmp_path: Path) -> None:
     (row,) = run_chain(replace(CONFIG, chain="", epochs=1), tmp_path)
-    assert np.isnan(row.frr_at_far_1pct_low)
+    assert np.isnan(row["frr_at_far_1pct_low"])
     kept = load_record(tmp_path / "runs" / row.run_id)
     assert kept is not None
-    assert np.isnan(kept.frr_at_far_1pct_high)
+    assert np.isnan(kept["frr_at_far_1pct_high"])
     table = load_results(tmp_path / "results.csv")
     assert table["frr_at_far_1pct_low"].isna().all()
     assert table["frr_at_far_1pct"].notna().all()
     summary = summarise(table).iloc[0]
-    assert summary["frr_at_far_1pct_mean"] == row.frr_at_far_1pct
+    assert summary["frr_at_far_1pct_mean"] == row["frr_at_far_1pct"]
     assert "frr_at_far_1pct_low_mean" not in summary
     (held,) = compare_all([tmp_path / "results.csv"] * 2)
     verdicts = held.changes.set_index("measure")["verdict"]
@@ -465,14 +466,14 @@ def test_scores_that_are_no_numbers_make_a_row_without_a_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "bench.running.columns.keyword_probability", lambda logits: np.full(len(logits), np.nan, np.float64)
+        "bench.running.columns.probabilities", lambda logits: np.full(logits.shape, np.nan, np.float64)
     )
     rows = run_chain(replace(CONFIG, chain="kd", epochs=1), tmp_path)
     assert [(row.status, row.reason) for row in rows] == [
         ("undefined", "the model's scores of validation clips are no numbers")
     ]
-    assert np.isnan(rows[0].auc)
-    assert np.isnan(rows[0].validation_au_fa_fr)
+    assert np.isnan(rows[0]["auc"])
+    assert np.isnan(rows[0]["validation_au_fa_fr"])
 
 
 def test_the_number_of_threads_changes_no_number(tmp_path: Path) -> None:

@@ -32,6 +32,6 @@ def test_an_epoch_tells_a_keyword_from_six_other_words(tmp_path: Path) -> None:
         chain="dq", data=SPEECH, task=KeywordTask("happy"), recipe=Recipe(versions=1), epochs=1
     )
     base, shipped = run_chain(config, tmp_path)
-    assert base.keyword_clips == 179
-    assert base.one_minus_auc < 0.05
-    assert shipped.one_minus_auc == pytest.approx(base.one_minus_auc, abs=0.002)
+    assert base["keyword_clips"] == 179
+    assert base["one_minus_auc"] < 0.05
+    assert shipped["one_minus_auc"] == pytest.approx(base["one_minus_auc"], abs=0.002)

@@ -137,7 +137,7 @@ def test_joined_test_stream(trained: Path, tmp_path: Path) -> None:
 def test_threshold_by_what_the_run_kept(trained: Path) -> None:
     run, config = RunFolder(trained), StreamConfig()
     with np.load(trained / "scores.npz") as scores:
-        others = scores["validation"][scores["validation_labels"] == 0]
+        others = scores["validation"][scores["validation_labels"] == 0, 1]
     value, origin = threshold_of(run, config, 24)
     assert value > others.max()
     assert "single validation clips" in origin

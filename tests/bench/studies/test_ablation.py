@@ -9,7 +9,8 @@ import pytest
 
 from bench.config import RunConfig
 from bench.figures.ablation import draw_ablation
-from bench.results.records import RunRecord, append_record
+from bench.results.records import RunRecord, no_quality
+from bench.results.table import append_record
 from bench.running.executors import Outcome
 from bench.studies.ablation import contributions, orders, variants
 from bench.terminal.console import ablate_and_show, run_and_show
@@ -29,13 +30,14 @@ ROW = RunRecord(
     task="keyword k",
     recipe="r",
     seed=0,
+    quality=no_quality(KeywordTask("k")),
 )
 
 
 def row(chain: str, size_kb: float, macs: int, miss: float, seed: int = 0) -> RunRecord:
     area = {"one_minus_auc": miss, "one_minus_auc_low": miss / 2, "one_minus_auc_high": 2 * miss}
     cost = {"size_kb": size_kb, "macs": macs, "params": 100}
-    return replace(ROW, chain=chain, label=chain.upper(), seed=seed, **area, **cost)
+    return replace(ROW, chain=chain, label=chain.upper(), seed=seed, quality={**ROW.quality, **area}, **cost)
 
 
 def test_each_compressor_is_left_out_once_and_a_useless_rest_says_why() -> None:

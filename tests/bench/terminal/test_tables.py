@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from bench.results.records import RunRecord
+from bench.results.records import RunRecord, no_quality
 from bench.terminal.tables import repeats_table, summary_table
+from models.task import KeywordTask
 
 FAILED = RunRecord(
     run_id="kd-0",
@@ -23,9 +24,15 @@ FAILED = RunRecord(
     seed=0,
     status="diverged",
     reason="the loss was nan",
+    quality=no_quality(KeywordTask("start")),
 )
 DONE = replace(
-    FAILED, run_id="kd-1", seed=1, status="ok", size_kb=37.5, one_minus_auc=0.0, clips=24, keyword_clips=6
+    FAILED,
+    run_id="kd-1",
+    seed=1,
+    status="ok",
+    size_kb=37.5,
+    quality={**FAILED.quality, "one_minus_auc": 0.0, "clips": 24, "keyword_clips": 6},
 )
 
 

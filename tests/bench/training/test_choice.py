@@ -12,7 +12,7 @@ from bench.config import Recipe
 from bench.data.clips import Clips
 from bench.data.corpora.base import Corpus
 from bench.data.features import features_of
-from bench.quality.score import keyword_probability, predict
+from bench.quality.score import predict, probabilities
 from bench.training.choice import audit_choice
 from bench.training.state import Epoch, Training, epochs_folder, forget
 from compressors.chain import parse
@@ -34,6 +34,7 @@ def clips_of(corpus: Corpus) -> Clips:
         train=corpus.indices("train"),
         validation=corpus.indices("validation"),
         test=corpus.indices("test"),
+        task=KeywordTask("start"),
     )
 
 
@@ -52,7 +53,7 @@ def test_the_spread_is_that_of_the_epochs_not_shown_to_be_worse(tone_corpus: Cor
         line = Epoch(number, 0.0, float(number), 0.0 if number > 1 else 0.2, 1.0)
         training.add(line, scores)
         logits = predict(training.model, clips.features.clean, clips.test)
-        areas.append(1 - roc_auc_score(clips.labels[clips.test], keyword_probability(logits)))
+        areas.append(1 - roc_auc_score(clips.labels[clips.test], probabilities(logits)[:, 1]))
     choice = audit_choice(training, chain, clips, speakers)
     assert choice.choice_checkpoints == 2
     assert choice.choice_spread == pytest.approx(abs(areas[1] - areas[2]))

@@ -9,7 +9,7 @@ import torch
 from bench.config import Augmentation, Recipe
 from bench.data.corpora.base import Corpus
 from bench.data.features import features_of
-from bench.quality.score import keyword_probability, predict
+from bench.quality.score import predict, probabilities
 from bench.training.loop import (
     Clips,
     DivergedError,
@@ -46,6 +46,7 @@ def clips_of(corpus: Corpus, recipe: Recipe) -> Clips:
         train=corpus.indices("train"),
         validation=corpus.indices("validation"),
         test=corpus.indices("test"),
+        task=KeywordTask("start"),
     )
 
 
@@ -170,7 +171,7 @@ def test_schedules() -> None:
 
 def test_probability_is_the_softmax_and_does_not_saturate() -> None:
     logits = torch.tensor([[0.0, 0.0], [1.0, 3.0], [-15.0, 15.0], [-15.0, 14.0]])
-    found = keyword_probability(logits)
+    found = probabilities(logits)[:, 1]
     assert found[:2].tolist() == pytest.approx([0.5, 1 / (1 + math.exp(-2))])
     assert found[2] > found[3]
 

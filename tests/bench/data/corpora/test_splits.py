@@ -14,8 +14,9 @@ from bench.config import Recipe, RunConfig
 from bench.data.clips import corpus_of
 from bench.data.corpora import open_corpus
 from bench.figures.rows import groups
-from bench.results.records import RunRecord, load_results
+from bench.results.records import RunRecord
 from bench.results.runs import RunFolder
+from bench.results.table import load_results
 from bench.running.pipeline import plan, run_chain
 from compressors.chain import parse
 from models.crnn import CrnnSpec
