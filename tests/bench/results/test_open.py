@@ -27,6 +27,7 @@ from bench.cli import main
 from bench.config import Recipe, RunConfig
 from bench.data.clips import Data, corpus_of
 from bench.data.corpora.base import Corpus
+from bench.quality.metrics import two_classes
 from bench.quality.score import predict
 from bench.results.open import open_run, run_at
 from bench.results.records import RunRecord
@@ -320,8 +321,8 @@ class GoingOn:
         self.training = training = Training.start(self.model(), RECIPE, self.run.checkpoint)
         training.model(data.clips.features.clean[:8]).logits.sum().backward()
         training.optimizer.step()
-        scores = np.linspace(0, 1, len(data.clips.validation))
-        training.add(Epoch(1, 0.5, 0.5, 0.1, 1.0), scores)
+        scores = two_classes(np.linspace(0, 1, len(data.clips.validation)))
+        training.add(Epoch(1, 0.5, 0.5, "au_fa_fr", 0.1, 1.0), scores)
         self.epoch = folder / "epochs" / "0001.pt"
 
     def model(self) -> KwsModel:

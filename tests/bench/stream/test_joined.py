@@ -82,7 +82,7 @@ def test_speech_keyword_speech(tone_corpus: Corpus) -> None:
 def test_a_split_without_the_keyword_is_refused(tone_corpus: Corpus) -> None:
     clips = tone_corpus.clips[(tone_corpus.clips["split"] != "test") | (tone_corpus.clips["word"] != "start")]
     without = replace(tone_corpus, clips=clips.reset_index(drop=True))
-    with pytest.raises(CorpusError, match="test split of tones needs clips of 'start'"):
+    with pytest.raises(CorpusError, match="test split of tones needs clips of keyword start"):
         joined_stream(without, KeywordTask("start"), "test")
 
 

@@ -12,6 +12,7 @@ from bench.config import Recipe
 from bench.data.clips import Clips
 from bench.data.corpora.base import Corpus
 from bench.data.features import features_of
+from bench.quality.metrics import two_classes
 from bench.quality.score import predict, probabilities
 from bench.training.choice import audit_choice
 from bench.training.state import Epoch, Training, epochs_folder, forget
@@ -45,12 +46,12 @@ def test_the_spread_is_that_of_the_epochs_not_shown_to_be_worse(tone_corpus: Cor
     speakers = np.array([f"s{number % 7}" for number in range(len(clips.labels))])
     training = Training.start(build(CrnnSpec(hidden=4)), RECIPE, tmp_path / "checkpoint.pt")
     # Epoch 2 is chosen; epoch 3 has the same scores; epoch 1 is wrong about every clip of every speaker.
-    right = np.where(labels == 1, 0.9, 0.1)
+    right = two_classes(np.where(labels == 1, 0.9, 0.1))
     areas = []
     for number, scores in enumerate((1 - right, right, right), start=1):
         torch.manual_seed(number)
         training.model.load_state_dict(build(CrnnSpec(hidden=4)).state_dict())
-        line = Epoch(number, 0.0, float(number), 0.0 if number > 1 else 0.2, 1.0)
+        line = Epoch(number, 0.0, float(number), "au_fa_fr", 0.0 if number > 1 else 0.2, 1.0)
         training.add(line, scores)
         logits = predict(training.model, clips.features.clean, clips.test)
         areas.append(1 - roc_auc_score(clips.labels[clips.test], probabilities(logits)[:, 1]))
@@ -62,10 +63,10 @@ def test_the_spread_is_that_of_the_epochs_not_shown_to_be_worse(tone_corpus: Cor
 
 def test_what_cannot_be_compared_is_not_shown_to_be_worse(tone_corpus: Corpus, tmp_path: Path) -> None:
     clips, chain = clips_of(tone_corpus), parse("", CrnnSpec())
-    right = np.where(clips.labels[clips.validation] == 1, 0.9, 0.1)
+    right = two_classes(np.where(clips.labels[clips.validation] == 1, 0.9, 0.1))
     training = Training.start(build(CrnnSpec(hidden=4)), RECIPE, tmp_path / "checkpoint.pt")
     for number, scores in enumerate((right, 1 - right), start=1):
-        training.add(Epoch(number, 0.0, float(number), 0.1 * number, 1.0), scores)
+        training.add(Epoch(number, 0.0, float(number), "au_fa_fr", 0.1 * number, 1.0), scores)
     of_one = np.full(len(clips.labels), "alone")
     assert audit_choice(training, chain, clips, of_one).choice_checkpoints == 2
     # A training that an older version began has no files of its first epochs.
@@ -79,15 +80,23 @@ def test_what_cannot_be_compared_is_not_shown_to_be_worse(tone_corpus: Corpus, t
 def test_the_loss_decides_where_the_area_is_undefined(tmp_path: Path) -> None:
     training = Training.start(build(CrnnSpec(hidden=4)), RECIPE, tmp_path / "checkpoint.pt")
     for number, loss in enumerate((0.6, 0.4, 0.5), start=1):
-        training.add(Epoch(number, 0.0, loss, float("nan"), 1.0), np.array([0.5]))
+        training.add(Epoch(number, 0.0, loss, "au_fa_fr", float("nan"), 1.0), np.array([0.5]))
     assert training.best_epoch.epoch == 2
+
+
+def test_more_is_better_where_the_headline_says_so(tmp_path: Path) -> None:
+    training = Training.start(build(CrnnSpec(hidden=4)), RECIPE, tmp_path / "checkpoint.pt")
+    for number, share in enumerate((0.6, 0.8, 0.7), start=1):
+        training.add(Epoch(number, 0.0, 0.5, "accuracy", share, 1.0), np.array([[0.5, 0.5]]))
+    assert training.best_epoch.epoch == 2
+    assert [training.epochs_to(target) for target in (0.6, 0.65, 0.9)] == [1, 2, None]
 
 
 @pytest.mark.parametrize("damage", ["cut short", "of another version"])
 def test_a_checkpoint_that_cannot_be_read_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     training = Training.start(build(CrnnSpec(hidden=4)), RECIPE, checkpoint)
-    training.add(Epoch(1, 0.5, 0.5, 0.1, 1.0), np.array([0.5]))
+    training.add(Epoch(1, 0.5, 0.5, "au_fa_fr", 0.1, 1.0), np.array([0.5]))
     if damage == "cut short":
         checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     else:
@@ -99,7 +108,7 @@ def test_a_checkpoint_that_cannot_be_read_is_refused_in_one_line(damage: str, tm
 def test_the_epochs_are_kept_until_the_training_is_done(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     training = Training.start(build(CrnnSpec(hidden=4)), RECIPE, checkpoint)
-    line = Epoch(1, 0.5, 0.5, 0.1, 1.0)
+    line = Epoch(1, 0.5, 0.5, "au_fa_fr", 0.1, 1.0)
     first = clone_state(training.model)
     training.add(line, np.array([0.25, 0.75]))
     with torch.no_grad():

@@ -71,7 +71,7 @@ def test_it_learns(tone_corpus: Corpus, tmp_path: Path, versions: int) -> None:
     training = start(tmp_path / "checkpoint.pt", chain, recipe)
     history = run(training, chain, clips_of(tone_corpus, recipe), 16)
     assert history[-1].validation_loss < 0.5 * history[0].validation_loss
-    assert training.best_epoch.validation_au_fa_fr < 0.02 < history[0].validation_au_fa_fr
+    assert training.best_epoch.validation_headline < 0.02 < history[0].validation_headline
 
 
 @pytest.mark.parametrize("text", ["", "sp:keep=0.5+ad:channels=1,hidden=8", "fd:channels=1,hidden=6+kd"])
@@ -113,7 +113,7 @@ def test_the_best_weights_are_those_of_the_best_epoch(clips: Clips, tmp_path: Pa
     history = run(training, chain, clips, 6)
     logits = predict(training.best_model, clips.features.clean, clips.validation)
     labels = torch.from_numpy(clips.labels[clips.validation])
-    best = min(history, key=lambda e: (e.validation_au_fa_fr, e.validation_loss))
+    best = min(history, key=lambda e: (e.validation_headline, e.validation_loss))
     assert training.best_epoch == best
     assert torch.nn.functional.cross_entropy(logits, labels).item() == pytest.approx(best.validation_loss)
 
@@ -122,8 +122,8 @@ def test_it_ends_at_the_target(clips: Clips, tmp_path: Path) -> None:
     chain = parse("", SPEC)
     training = start(tmp_path / "checkpoint.pt", chain)
     history = run(training, chain, clips, 30, target=0.02)
-    assert history[-1].validation_au_fa_fr <= 0.02
-    assert all(epoch.validation_au_fa_fr > 0.02 for epoch in history[:-1])
+    assert history[-1].validation_headline <= 0.02
+    assert all(epoch.validation_headline > 0.02 for epoch in history[:-1])
     assert training.epochs_to(0.02) == len(history) < 30
     assert run(training, chain, clips, 30, target=0.02) == []
 
