@@ -23,10 +23,11 @@ from bench.data.corpora.base import SAMPLE_RATE_HZ, Corpus, cache_dir
 from bench.data.torchaudio_import import functional, transforms
 from bench.files import replacing
 from bench.threads import threads
-from models.base import N_MELS
+from models.base import USUAL
+from models.front_end import FrontEnd
 
-N_FFT = 400
-HOP_SAMPLES = 160
+N_FFT = FrontEnd().window_samples
+HOP_SAMPLES = FrontEnd().hop_samples
 POWER_FLOOR, POWER_CEILING = 1e-9, 1e9
 LOG_FLOOR = float(np.log(POWER_FLOOR))
 # Raised whenever the features of the same waveform would change.
@@ -35,25 +36,29 @@ BLOCK_CLIPS = 512
 
 
 @cache
-def _mel() -> Callable[[Tensor], Tensor]:
+def _mel(front_end: FrontEnd) -> Callable[[Tensor], Tensor]:
     mel: Callable[[Tensor], Tensor] = transforms.MelSpectrogram(
-        SAMPLE_RATE_HZ, n_fft=N_FFT, hop_length=HOP_SAMPLES, n_mels=N_MELS
+        SAMPLE_RATE_HZ,
+        n_fft=front_end.window_samples,
+        hop_length=front_end.hop_samples,
+        n_mels=front_end.mels,
     )
     return mel
 
 
-def log_mel(waves: Tensor) -> Tensor:
+def log_mel(waves: Tensor, front_end: FrontEnd = USUAL.front_end) -> Tensor:
     """Natural logarithm of the mel power spectrogram, as in the reference study.
 
-    Windows of 25 ms every 10 ms, 40 bands on the HTK scale, power clamped to [1e-9, 1e9].
+    Bands of the HTK scale, power clamped to [1e-9, 1e9].
 
     Args:
         waves: Samples within [-1, 1] at 16 kHz, shape (B, L).
+        front_end: Bands, windows and how far they are apart.
 
     Returns:
-        Shape (B, M, T) with T = L // 160 + 1.
+        Shape (B, M, T) with T = L // hop + 1.
     """
-    return _mel()(waves).clamp(POWER_FLOOR, POWER_CEILING).log()
+    return _mel(front_end)(waves).clamp(POWER_FLOOR, POWER_CEILING).log()
 
 
 def to_float(waveforms: npt.NDArray[np.int16]) -> Tensor:
@@ -159,7 +164,7 @@ def features_of(corpus: Corpus, recipe: Recipe, seed: int) -> Features:
     """
     clean = _stored(
         {"clean": corpus.hash, "version": VERSION},
-        (len(corpus.waveforms), N_MELS, CLIP_FRAMES),
+        (len(corpus.waveforms), FrontEnd().mels, CLIP_FRAMES),
         np.float32,
         lambda target: _fill_clean(target, corpus),
     )
@@ -168,7 +173,7 @@ def features_of(corpus: Corpus, recipe: Recipe, seed: int) -> Features:
     key = {"bank": corpus.hash, "how": augmentation, "V": recipe.versions, "seed": seed, "version": VERSION}
     bank = _stored(
         key,
-        (recipe.versions, len(train), N_MELS, CLIP_FRAMES),
+        (recipe.versions, len(train), FrontEnd().mels, CLIP_FRAMES),
         np.float16,
         lambda target: _fill_bank(target, corpus, augmentation, seed),
     )

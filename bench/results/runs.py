@@ -21,7 +21,7 @@ from bench.reading import AGAIN, read_object, read_tensors, reading
 from bench.results.scores import SCORES_FILE
 from bench.results.weights import load_state, save_atomically
 from compressors.chain import Chain, parse
-from models.base import N_CLASSES, N_MELS, KwsModel, ModelSpec, example_input, spec_values
+from models.base import USUAL, KwsModel, ModelSpec, example_input, mels_of, spec_values
 from models.budget import refuse_larger
 from models.integer import file as kws_file
 from models.integer.kws import IntegerKws
@@ -168,12 +168,12 @@ def read_spec(model: str, values: Mapping[str, Any]) -> ModelSpec:
 
 def refuse_strange(model: nn.Module) -> None:
     """Refuses a model that does not tell the keyword from the rest in a clip; use it inside ``reading``."""
-    mels = getattr(getattr(model, "spec", None), "n_mels", N_MELS)
-    if mels != N_MELS:
-        raise ValueError(f"a model of {mels} mel bands, and features have {N_MELS}")
+    mels, classes = USUAL.front_end.mels, len(USUAL.classes)
+    if mels_of(model) != mels:
+        raise ValueError(f"a model of {mels_of(model)} mel bands, and features have {mels}")
     with torch.inference_mode():
         logits = model(example_input(frames=CLIP_FRAMES)).logits
-    if logits.shape != (1, N_CLASSES):
-        raise ValueError(f"a model of {logits.shape[-1]} classes, and there are {N_CLASSES}")
+    if logits.shape != (1, classes):
+        raise ValueError(f"a model of {logits.shape[-1]} classes, and there are {classes}")
     if not logits.isfinite().all():
         raise ValueError("the model's outputs are no numbers")

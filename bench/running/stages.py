@@ -25,6 +25,7 @@ from models.base import KwsModel
 from models.errors import ResultsError
 from models.registry import build, family
 from models.shipped import shipped
+from models.task import KeywordTask
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         record = replace(record, status="diverged", reason=str(error))
     else:
         made = stage.chain.convert(model)
-        form = shipped(made, converted=stage.chain.converts)
+        form = shipped(made, converted=stage.chain.converts, task=KeywordTask(config.keyword))
         model = model.float_form()
         scored = quality_columns(stage.run, made, data.clips, data.speakers, alone=form.alone)
         record = replace(record, **effort, **cost_columns(model, made, form), **scored)

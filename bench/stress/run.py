@@ -32,6 +32,7 @@ from compressors.chain import parse
 from models.errors import ResultsError
 from models.registry import family
 from models.shipped import shipped
+from models.task import KeywordTask
 
 STRESS_FILE, STOPPED_FILE = "stress.csv", "stress-stopped.csv"
 MEASURES = ("one_minus_auc", "eer", "frr_at_far_1pct")
@@ -116,7 +117,9 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
             record,
             path,
             model,
-            1 if shipped(model, converted=_converts(record, path)).alone else EVAL_BATCH,
+            1
+            if shipped(model, converted=_converts(record, path), task=KeywordTask(record.keyword)).alone
+            else EVAL_BATCH,
         )
         for record, path, model in ordered
     ]
