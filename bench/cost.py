@@ -16,14 +16,15 @@ import torch
 from ptflops import get_model_complexity_info
 from torch import Tensor, nn
 
-from bench.config import CLIP_FRAMES
 from bench.threads import threads as limit_threads
-from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel, count_params, example_input
+from models.base import USUAL, KwsModel, count_params, example_input, mels_of
 from models.errors import ModelError
+from models.front_end import FrontEnd
 
 BYTES_PER_KB = 1024
-# The study's input: 2 seconds.
-MACS_FRAMES = 2 * FRAMES_PER_SECOND
+# The study's input.
+MACS_S = 2
+MACS_FRAMES = round(MACS_S * USUAL.front_end.frames_per_second)
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,21 @@ class Cost:
     theoretical_kb: float
 
 
-def cost(model: KwsModel) -> Cost:
+def cost(model: KwsModel, front_end: FrontEnd = USUAL.front_end) -> Cost:
     """Counts a float model.
+
+    Args:
+        model: In evaluation or training mode.
+        front_end: What says how many frames a second has.
 
     Raises:
         ModelError: ptflops cannot count it; it does not know converted layers.
     """
-    longer = MACS_FRAMES + 10 * FRAMES_PER_SECOND
-    macs, params = count_macs(model, MACS_FRAMES), count_params(model)
-    return Cost(macs, (count_macs(model, longer) - macs) / 10, params, 4 * params / BYTES_PER_KB)
+    a_second = front_end.frames_per_second
+    short, longer = round(MACS_S * a_second), round((MACS_S + 10) * a_second)
+    macs, params = count_macs(model, short), count_params(model)
+    macs_a_frame = (count_macs(model, longer) - macs) / (longer - short)
+    return Cost(macs, macs_a_frame * a_second, params, 4 * params / BYTES_PER_KB)
 
 
 def count_macs(model: KwsModel, frames: int = MACS_FRAMES) -> int:
@@ -75,7 +82,7 @@ def count_macs(model: KwsModel, frames: int = MACS_FRAMES) -> int:
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         macs, _ = get_model_complexity_info(
             deepcopy(model).eval(),  # ptflops leaves its hooks behind
-            (N_MELS, frames),
+            (mels_of(model), frames),
             as_strings=False,
             print_per_layer_stat=False,
             backend="pytorch",
@@ -97,9 +104,9 @@ def _count_own(module: Any, inputs: tuple[Tensor, ...], _outputs: object) -> Non
     module.__flops__ += batch * frames * module.macs_per_frame
 
 
-def latency_ms(model: nn.Module, *, threads: int = 1, runs: int = 30) -> float:
-    """Median time of a forward pass of one clip of a second, features already made, in milliseconds."""
-    clip = example_input(frames=CLIP_FRAMES)
+def latency_ms(model: nn.Module, frames: int = USUAL.frames, *, threads: int = 1, runs: int = 30) -> float:
+    """Median time of a forward pass of one clip of so many frames, features already made, in milliseconds."""
+    clip = example_input(1, frames, mels_of(model))
     times = []
     with limit_threads(threads), torch.inference_mode():
         for _ in range(runs + 5):

@@ -86,9 +86,9 @@ def _differ(name: str, one: ModelSpec, other: ModelSpec) -> bool:
 def as_many_frames(base: ModelSpec) -> str:
     """What to give a student whose frames over time are not the base's."""
     family = family_of(base)
-    if family.aligned is None or family.aligned == base:
+    names = [name for name in size_names(base) if family.aligned and _differ(name, family.aligned, base)]
+    if not names:
         return "give the student sizes that leave its frames as they are"
-    names = [name for name in size_names(base) if _differ(name, family.aligned, base)]
     sizes = ",".join(f"{name}={written(getattr(family.aligned, name))}" for name in names)
     return f"give the student sizes that leave as many, as {sizes} does"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.base import N_CLASSES, N_MELS, KwsModel, ModelOutput, ModelSpec
+from models.base import KwsModel, ModelOutput, ModelSpec
 from models.graph.axes import Couplings
 from models.graph.ops import Call, Results, operation
 from models.graph.plain import Elementwise
@@ -23,14 +23,16 @@ class Slopes(Elementwise):
 @dataclass(frozen=True)
 class PreluSpec(ModelSpec):
     channels: int = 16
+    n_mels: int = 40
+    n_classes: int = 2
 
 
 @register("prelu", PreluSpec())
 class Prelu(KwsModel):
     def __init__(self, spec: PreluSpec) -> None:
         super().__init__(spec)
-        self.conv, self.act = nn.Conv1d(N_MELS, spec.channels, 9), nn.PReLU(spec.channels)
-        self.classifier = nn.Linear(spec.channels, N_CLASSES)
+        self.conv, self.act = nn.Conv1d(spec.n_mels, spec.channels, 9), nn.PReLU(spec.channels)
+        self.classifier = nn.Linear(spec.channels, spec.n_classes)
 
     def forward(self, log_mel: Tensor) -> ModelOutput:
         return ModelOutput(self.classifier(self.act(self.conv(log_mel)).mean(-1)), energies=None)

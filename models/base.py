@@ -11,21 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelError
+from models.front_end import LEAST_HOP_MS, SAMPLE_RATE_HZ, FrontEnd
+from models.task import MOST_CLIP_S, KeywordTask
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from models.graph.stream import StreamState
 
-# One mel frame is 10 ms: hop 160 at 16 kHz.
-FRAMES_PER_SECOND = 100
-N_MELS = 40
-N_CLASSES = 2
+# What a specification that says nothing of mel bands, classes and frames is made for.
+USUAL = KeywordTask()
+# Of the longest clips.
+MOST_FRAMES = FrontEnd(hop_ms=LEAST_HOP_MS).frames(round(MOST_CLIP_S * SAMPLE_RATE_HZ))
 # Marks a field of a specification that earlier versions did not have (see ``spec_values``) and that a
 # compressor of its own sets: no size of a student.
 ADDED_LATER = {"added_later": True}
 # Fields of a specification that are the data's affair.
-OF_THE_DATA = ("n_mels", "n_classes")
+OF_THE_DATA = ("n_mels", "n_classes", "clip_frames")
 
 
 class ModelOutput(NamedTuple):
@@ -45,7 +47,7 @@ class ModelOutput(NamedTuple):
 class ModelSpec:
     """The architecture of a model: a frozen dataclass of plain values for each family.
 
-    What stands here holds for every family: which matrices are products of two thin ones.
+    What stands here holds for every family: which matrices are products of two thin ones, and the clips.
 
     Attributes:
         input_rank: Rank of a GRU's matrices that read the layer below, as two factors; 0: whole matrices.
@@ -53,17 +55,22 @@ class ModelSpec:
         sparsity: Share of a factored GRU's weights that is zero and not stored.
         layer_ranks: Rank of each linear layer and pointwise convolution, in the model's order; 0: whole.
             Empty: all are whole.
+        clip_frames: Frames T of the clips that it is trained on. No weight depends on it, but which layers of
+            two models have as many frames does.
     """
 
     input_rank: int = field(default=0, kw_only=True, metadata=ADDED_LATER)
     recurrent_rank: int = field(default=0, kw_only=True, metadata=ADDED_LATER)
     sparsity: float = field(default=0.0, kw_only=True, metadata=ADDED_LATER)
     layer_ranks: tuple[int, ...] = field(default=(), kw_only=True, metadata=ADDED_LATER)
+    clip_frames: int = field(default=USUAL.frames, kw_only=True, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         # Where the weights stand takes a bit for each, and each takes 32.
         if self.sparsity and not (self.factored_gru and 1 / 32 < self.sparsity < 1):
             raise ModelError(f"sparsity={self.sparsity:g} needs a factored GRU, and to be in (1/32, 1)")
+        if not 1 <= self.clip_frames <= MOST_FRAMES:
+            raise ModelError(f"clip_frames={self.clip_frames} must be from 1 to {MOST_FRAMES}")
         self.check()
 
     def check(self) -> None:
@@ -182,6 +189,11 @@ def size_names(spec: ModelSpec) -> tuple[str, ...]:
     )
 
 
-def example_input(batch: int = 1, frames: int = 2 * FRAMES_PER_SECOND) -> Tensor:
-    """Log-mel shaped zeros (B, M, T); two seconds is what MACs are counted on."""
-    return torch.zeros(batch, N_MELS, frames)
+def mels_of(model: nn.Module) -> int:
+    """Mel bands M that a model hears: what its specification says, else the usual ones."""
+    return int(getattr(getattr(model, "spec", None), "n_mels", USUAL.front_end.mels))
+
+
+def example_input(batch: int = 1, frames: int = USUAL.frames, mels: int = USUAL.front_end.mels) -> Tensor:
+    """Log-mel shaped zeros (B, M, T)."""
+    return torch.zeros(batch, mels, frames)

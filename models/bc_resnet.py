@@ -9,7 +9,7 @@ from typing import Self
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import N_CLASSES, N_MELS, KwsModel, ModelOutput, ModelSpec
+from models.base import KwsModel, ModelOutput, ModelSpec
 from models.errors import ModelError
 from models.registry import register
 
@@ -33,8 +33,8 @@ class BcResNetSpec(ModelSpec):
     width: float = 1.0
     channels: tuple[int, ...] = ()
     blocks: tuple[int, ...] = (2, 2, 4, 4)
-    n_mels: int = N_MELS
-    n_classes: int = N_CLASSES
+    n_mels: int = 40
+    n_classes: int = 2
 
     def check(self) -> None:
         """See the base class."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from models.base import KwsModel, ModelSpec, count_params, example_input
+from models.base import KwsModel, ModelSpec, count_params, example_input, mels_of
 from models.errors import ModelError
 from models.registry import build
 
@@ -109,7 +109,8 @@ def training_bytes(model: KwsModel, batch: int, frames: int) -> int:
         batch: Clips B a step.
         frames: Of a clip.
     """
-    few, more = (_kept_bytes(model.train(), example_input(clips, frames)) for clips in (2, 4))
+    heard = (example_input(clips, frames, mels_of(model)) for clips in (2, 4))
+    few, more = (_kept_bytes(model.train(), clips) for clips in heard)
     a_clip = (more - few) // 2
     return BYTES_A_PARAMETER * count_params(model) + 2 * a_clip * batch
 

@@ -8,13 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import (
-    N_CLASSES,
-    N_MELS,
-    KwsModel,
-    ModelOutput,
-    ModelSpec,
-)
+from models.base import KwsModel, ModelOutput, ModelSpec
 from models.errors import ModelError
 from models.registry import register
 
@@ -42,8 +36,8 @@ class CrnnSpec(ModelSpec):
     attention: int = 0
     layers: int = 2
     dropout: float = 0.1
-    n_mels: int = N_MELS
-    n_classes: int = N_CLASSES
+    n_mels: int = 40
+    n_classes: int = 2
 
     def check(self) -> None:
         """See the base class."""

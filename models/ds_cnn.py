@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import N_CLASSES, N_MELS, KwsModel, ModelOutput, ModelSpec
+from models.base import KwsModel, ModelOutput, ModelSpec
 from models.errors import ModelError
 from models.registry import register
 
@@ -32,8 +32,8 @@ class DsCnnSpec(ModelSpec):
     blocks: int = 4
     pool: tuple[int, int] = (4, 2)
     stride: tuple[int, int] = (2, 2)
-    n_mels: int = N_MELS
-    n_classes: int = N_CLASSES
+    n_mels: int = 40
+    n_classes: int = 2
 
     def check(self) -> None:
         """See the base class."""

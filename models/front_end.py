@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from models.errors import TaskError
 
@@ -74,8 +75,14 @@ class FrontEnd:
         return next(mels for mels in range(self.mels, 0, -1) if _all_hear(mels, self.window_samples))
 
 
-def _all_hear(mels: int, points: int) -> bool:
-    """Whether each band of the HTK scale has a frequency of a spectrum between its ends."""
+def corners(mels: int, points: int) -> npt.NDArray[np.float64]:
+    """Ends and centres of bands of the HTK scale, in bins of a transform of so many points, (M + 2,)."""
     top = 2595 * math.log10(1 + SAMPLE_RATE_HZ / 2 / 700)
-    corners = 700 * (10 ** (np.linspace(0, top, mels + 2) / 2595) - 1) / (SAMPLE_RATE_HZ / points)
-    return bool((np.ceil(corners[2:]) - np.floor(corners[:-2]) > 1).all())
+    found: npt.NDArray[np.float64] = 700 * (10 ** (np.linspace(0, top, mels + 2) / 2595) - 1)
+    return found / (SAMPLE_RATE_HZ / points)
+
+
+def _all_hear(mels: int, points: int) -> bool:
+    """Whether each band has a frequency of the spectrum between its ends."""
+    ends = corners(mels, points)
+    return bool((np.ceil(ends[2:]) - np.floor(ends[:-2]) > 1).all())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.base import N_CLASSES, N_MELS, KwsModel, ModelOutput, ModelSpec
+from models.base import KwsModel, ModelOutput, ModelSpec
 from models.errors import ModelError
 from models.registry import register
 
@@ -26,8 +26,8 @@ class GruSpec(ModelSpec):
     hidden: int = 64
     layers: int = 1
     dropout: float = 0.1
-    n_mels: int = N_MELS
-    n_classes: int = N_CLASSES
+    n_mels: int = 40
+    n_classes: int = 2
 
     def check(self) -> None:
         """See the base class."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from models.base import KwsModel, ModelOutput, ModelSpec
+from models.base import USUAL, KwsModel, ModelOutput, ModelSpec, SpecT
 from models.errors import ModelError
 from models.factored import built
 from models.registering import Registry, check_class, check_frozen, defined_in, shown
+from models.task import Task
 
 Factory = Callable[[Any], nn.Module]
 MadeT = TypeVar("MadeT", bound=Factory)
@@ -36,6 +37,47 @@ class Family:
     model: type[KwsModel]
     student: ModelSpec | None = None
     aligned: ModelSpec | None = None
+
+    def of(self, task: Task) -> Family:
+        """The family on a task: its base and its students hear the task's clips and tell its classes apart.
+
+        A student that cannot hear so few mel bands is left out.
+
+        Raises:
+            ModelError: The base cannot.
+        """
+        try:
+            base = for_task(self.default, task)
+        except ModelError as error:
+            raise ModelError(f"{self.name}: {error}") from None
+        return replace(
+            self, default=base, student=_small(self.student, task), aligned=_small(self.aligned, task)
+        )
+
+
+def for_task(spec: SpecT, task: Task) -> SpecT:
+    """A specification with the mel bands, the classes and the frames of a task.
+
+    Raises:
+        ModelError: It cannot have them.
+    """
+    needed = {"n_mels": task.front_end.mels, "n_classes": len(task.classes)}
+    own = needed.keys() & {one.name for one in fields(spec)}
+    usual = {"n_mels": USUAL.front_end.mels, "n_classes": len(USUAL.classes)}
+    if wrong := [name for name in needed if name not in own and needed[name] != usual[name]]:
+        raise ModelError(
+            f"the task has {needed['n_mels']} mel bands and {needed['n_classes']} classes, and "
+            f"{type(spec).__name__} no field {' or '.join(wrong)}; give it {' and '.join(wrong)}"
+        )
+    values: dict[str, Any] = {name: needed[name] for name in own}
+    return replace(spec, clip_frames=task.frames, **values)
+
+
+def _small(student: ModelSpec | None, task: Task) -> ModelSpec | None:
+    try:
+        return None if student is None else for_task(student, task)
+    except ModelError:
+        return None
 
 
 _FAMILIES: Registry[Family] = Registry("model", ModelError, lambda family: family.model)
@@ -140,6 +182,20 @@ def family(name: str) -> Family:
     if name not in _families():
         raise ModelError(f"no model named {name!r}; there is: {', '.join(names())}")
     return _families()[name]
+
+
+def base_spec(model: str, task: Task) -> ModelSpec:
+    """The uncompressed base of a family on a task.
+
+    Raises:
+        ModelError: There is no such family, or it cannot hear the task's clips or tell its classes apart.
+
+    Example:
+        >>> from models.task import WordsTask
+        >>> base_spec("gru", WordsTask(("yes", "no", "up"))).n_classes
+        3
+    """
+    return family(model).of(task).default
 
 
 def names() -> list[str]:

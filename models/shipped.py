@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import KwsModel
+from models.task import Task
 
 # What a converted model without a file of its own is kept in, for its bytes alone.
 STATE_FILE = "shipped.pt"
@@ -60,19 +61,20 @@ class Shipped:
 class Ships(Protocol):
     """A model with a form of its own."""
 
-    def shipped(self) -> Shipped:
-        """How it leaves."""
+    def shipped(self, task: Task) -> Shipped:
+        """How it leaves, for what is asked of it."""
 
 
-def shipped(model: nn.Module, *, converted: bool) -> Shipped:
+def shipped(model: nn.Module, *, converted: bool, task: Task) -> Shipped:
     """How a model leaves: in its own way, else as a saved state_dict.
 
     Args:
         model: As it ships.
         converted: Whether a converter made it.
+        task: What is asked of it; a file that holds all of a model says so.
     """
     if isinstance(model, Ships):
-        return model.shipped()
+        return model.shipped(task)
 
     def content() -> bytes:
         return saved(model)

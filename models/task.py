@@ -48,7 +48,7 @@ class Task(abc.ABC):
     tested: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if not LEAST_CLIP_S <= self.clip_s <= MOST_CLIP_S or self.clip_s * 1000 % 1:
+        if not LEAST_CLIP_S <= self.clip_s <= MOST_CLIP_S or round(self.clip_s * 1000) / 1000 != self.clip_s:
             raise TaskError(
                 f"clips of {self.clip_s:g} s; give {LEAST_CLIP_S:g} to {MOST_CLIP_S:g}, in whole milliseconds"
             )

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import N_CLASSES, N_MELS, KwsModel, ModelOutput, ModelSpec
+from models.base import KwsModel, ModelOutput, ModelSpec
 from models.errors import ModelError
 from models.registry import register
 
@@ -29,8 +29,8 @@ class TcResNetSpec(ModelSpec):
     widths: tuple[int, ...] = (16, 24, 32, 48)
     kernel: int = 9
     dropout: float = 0.5
-    n_mels: int = N_MELS
-    n_classes: int = N_CLASSES
+    n_mels: int = 40
+    n_classes: int = 2
 
     def check(self) -> None:
         """See the base class."""

@@ -19,6 +19,7 @@ from models.integer import file as kws_file
 from models.integer.kws import IntegerKws
 from models.registry import build
 from models.shipped import shipped
+from models.task import KeywordTask
 
 FROZEN = Path(__file__).parent / "frozen"
 CHAINS = ["", "kd", "ad+kd", "sp", "sp+ad+kd:channels=6", "lr", "lr:rank=4+ad+kd"]
@@ -53,7 +54,7 @@ def measured(text: str) -> dict[str, Any]:
     with torch.inference_mode():
         output = model(log_mel())
         stream = streamed(model, log_mel())
-    stored = shipped(model, converted=False).sizes
+    stored = shipped(model, converted=False, task=KeywordTask()).sizes
     return {
         "params": count_params(model),
         "macs": count_macs(model),

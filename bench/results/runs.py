@@ -24,7 +24,7 @@ from models.base import KwsModel, ModelSpec, spec_values
 from models.budget import refuse_larger
 from models.integer import file as kws_file
 from models.integer.kws import IntegerKws
-from models.registry import build, family
+from models.registry import base_spec, build, family
 from models.shipped import FORMS, Shipped
 from models.task import KeywordTask, Task
 from models.tasks import task_from
@@ -145,7 +145,7 @@ class RunFolder:
         """
         about = self.config()
         with reading(self.config_file, f"{AGAIN}, or give the --plugin that it was made with"):
-            default = family(about["model"]).default
+            default = base_spec(about["model"], self.task())
             spec = read_spec(about["model"], about["spec"])
             refuse_larger(spec, default)
             chain = parse(about["chain"], default)

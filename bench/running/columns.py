@@ -19,18 +19,18 @@ from bench.results.records import RunRecord, no_quality
 from bench.results.runs import RunFolder
 from models.base import KwsModel
 from models.shipped import Shipped
-from models.task import KeywordTask
+from models.task import KeywordTask, Task
 
 HELD_OUT = ("validation", "test")
 
 
-def cost_columns(model: KwsModel, made: nn.Module, form: Shipped) -> dict[str, Any]:
+def cost_columns(model: KwsModel, made: nn.Module, form: Shipped, task: Task) -> dict[str, Any]:
     """Counted on the float model, weighed on the form that ships."""
     return {
-        **asdict(cost(model)),
+        **asdict(cost(model, task.front_end)),
         **asdict(form.sizes),
         "size_kb": form.sizes.artifact_bytes / BYTES_PER_KB,
-        "latency_ms": latency_ms(made, threads=1) if form.timed else float("nan"),
+        "latency_ms": latency_ms(made, task.frames) if form.timed else float("nan"),
         "latency_threads": 1,
     }
 

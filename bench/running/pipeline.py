@@ -29,7 +29,7 @@ from compressors.taps import listening
 from models.base import KwsModel, spec_values
 from models.budget import MOST_TRAINING_BYTES, training_bytes
 from models.errors import ChainError, ModelError
-from models.registry import build, family
+from models.registry import base_spec, build
 from models.task import Task
 
 # Raised whenever the same configuration would train to another result.
@@ -44,7 +44,7 @@ def check(config: RunConfig) -> Chain:
     """
     for name in (config.task.headline, config.task.tested):
         measure_of(config.task, name)
-    default = family(config.model).default
+    default = base_spec(config.model, config.task)
     chain = parse(config.chain, default)
     # What only shows in a built model: widths to cut, a kernel longer than a clip, what a step takes.
     with torch.random.fork_rng(devices=[]):
@@ -144,7 +144,7 @@ def base_config(config: RunConfig) -> RunConfig:
 def plan(config: RunConfig, chain: Chain, corpus_hash: str, runs: Path) -> list[Stage]:
     """The stages of a chain: base, trained, converted, without repetition."""
     stages: dict[str, Stage] = {}
-    for part in (parse("", family(config.model).default), chain.trained, chain):
+    for part in (parse("", base_spec(config.model, config.task)), chain.trained, chain):
         slug = "+".join(piece.token for piece in reversed(part.parts)) or "base"
         how = config if part.trained.parts else base_config(config)
         run = RunFolder(runs / f"{slug}-{content_hash(_identity(part, how, corpus_hash))}")
@@ -171,7 +171,7 @@ def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, An
         | {
             # The text of a chain omits its defaults, its parts hold them.
             "chain": [(type(part).__name__, part.settings()) for part in chain.parts],
-            "spec": spec_values(family(config.model).default),
+            "spec": spec_values(base_spec(config.model, config.task)),
             "version": [STAGE_VERSION, FEATURES_VERSION],
         }
     )

@@ -23,7 +23,7 @@ from bench.training.teacher import Teacher
 from compressors.chain import Chain
 from models.base import KwsModel
 from models.errors import ResultsError
-from models.registry import build, family
+from models.registry import base_spec, build
 from models.shipped import shipped
 
 
@@ -70,10 +70,10 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         record = replace(record, status="diverged", reason=str(error))
     else:
         made = stage.chain.convert(model)
-        form = shipped(made, converted=stage.chain.converts)
+        form = shipped(made, converted=stage.chain.converts, task=config.task)
         model = model.float_form()
         scored = quality_columns(stage.run, made, data.clips, data.speakers, alone=form.alone)
-        record = replace(record, **effort, **cost_columns(model, made, form), **scored)
+        record = replace(record, **effort, **cost_columns(model, made, form, config.task), **scored)
         record = replace(record, **ratio_columns(record, load_record(base.path) or record))
         record = replace(record, peak_memory_mb=peak_memory_mb())
         stage.run.save_config(config.model, stage.chain, model.spec, config.values())
@@ -126,7 +126,7 @@ def _effort(
 
 def _student(chain: Chain, base: RunFolder, config: RunConfig) -> KwsModel:
     """The model to train, before a chain prepares it."""
-    spec = family(config.model).default
+    spec = base_spec(config.model, config.task)
     torch.manual_seed(seed_from("model", config.seed))
     model = build(chain.student(spec))
     if config.recipe.warm_start and chain.parts:

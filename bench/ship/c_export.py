@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.files import write_text_atomically
 from bench.ship.c_constants import Constants, is_kept
-from bench.ship.c_numbers import array
+from bench.ship.c_frontend import frontend_texts
+from bench.ship.c_numbers import array, quoted
 from bench.ship.c_ops import Writer
 from bench.ship.c_plan import Plan
 from bench.ship.c_program import functions, window_size
@@ -55,7 +56,7 @@ def texts(model: IntegerModel, name: str = "") -> dict[str, str]:
     plan = Plan(model)
     made = Writer(model).write((*plan.moving, *(at for at in plan.still if at not in plan.moving)))
     program = functions(plan, made)
-    return {
+    return frontend_texts(model.task.front_end) | {
         "sizes": sizes(model, name),
         "buffer": str(buffer_frames(model.step_frames)),
         "state": state(plan),
@@ -66,7 +67,8 @@ def texts(model: IntegerModel, name: str = "") -> dict[str, str]:
 
 
 def sizes(model: IntegerModel, name: str = "") -> str:
-    """The macros of the header."""
+    """The macros of the header; what is in braces is for arrays, and takes nothing where there is none."""
+    task = model.task
     input_bits, input_zero = INPUT_FORMAT[model.activations]
     values = {
         "MELS": model.n_mels,
@@ -76,9 +78,17 @@ def sizes(model: IntegerModel, name: str = "") -> str:
         "LEAST_FRAMES": model.least_frames,
         "INPUT_BITS": input_bits,
         "INPUT_ZERO": input_zero,
+        "CLIP_MS": round(1000 * task.clip_s),
+        "NAMES": f"{{{', '.join(map(quoted, task.classes))}}}",
+        "FINDS": f"{{{', '.join(str(int(at in task.to_find)) for at in range(len(task.classes)))}}}",
     }
-    comment = f"/* The model of {name.replace('*/', '')}. */\n" if name else ""
+    comment = f"/* The model of {_plain(name)}. */\n" if name else ""
     return comment + "\n".join(f"#define KWS_MODEL_{key} {value}" for key, value in values.items())
+
+
+def _plain(text: str) -> str:
+    """A text that ends no comment and begins none."""
+    return "".join(letter for letter in text if letter.isprintable() and letter not in "*\\")
 
 
 def state(plan: Plan) -> str:

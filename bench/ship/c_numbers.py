@@ -142,3 +142,16 @@ def array(name: str, values: Sequence[Any], width: int = 110) -> str:
             line = "   "
         line += word
     return "\n".join([*lines, line, "};\n"])
+
+
+def quoted(text: str) -> str:
+    r"""A text as C writes it, in UTF-8.
+
+    Example:
+        >>> print(quoted("happy é"))
+        "happy \303\251"
+    """
+    safe = set(range(32, 127)) - set(b'"\\?')
+    data = text.encode(errors="surrogateescape")
+    plain = (chr(byte) if byte in safe else f"\\{byte:03o}" for byte in data)
+    return f'"{"".join(plain)}"'

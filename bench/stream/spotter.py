@@ -17,7 +17,7 @@ from bench.data.corpora.base import SAMPLE_RATE_HZ, Int16Array
 from bench.data.features import log_mel, to_float
 from bench.quality.score import probabilities
 from bench.stream.detection import Frame
-from models.base import FRAMES_PER_SECOND, N_MELS, KwsModel
+from models.base import KwsModel
 from models.errors import ModelError
 from models.front_end import FrontEnd
 from models.graph.stream import decision_frames, delay_frames
@@ -67,7 +67,7 @@ def stream_mel(block: Tensor, state: MelState) -> tuple[Tensor, MelState]:
     heard = state.heard_samples + len(block)
     if not state.frames:
         if heard <= EDGE_SAMPLES:
-            return torch.zeros(N_MELS, 0), MelState(samples, 0, heard)
+            return torch.zeros(FrontEnd().mels, 0), MelState(samples, 0, heard)
         samples = torch.cat([samples[1 : EDGE_SAMPLES + 1].flip(0), samples])
     return _complete(samples, state.frames, heard)
 
@@ -78,7 +78,7 @@ def flush_mel(state: MelState) -> Tensor:
     Audio of at most 200 samples has no frames: it is too short to reflect, offline as well.
     """
     if not state.frames:
-        return torch.zeros(N_MELS, 0)
+        return torch.zeros(FrontEnd().mels, 0)
     # The overlap of two windows is longer than the edge, so the state always holds enough to reflect.
     edge = state.samples[-EDGE_SAMPLES - 1 : -1].flip(0)
     frames, _ = _complete(torch.cat([state.samples, edge]), state.frames, state.heard_samples)
@@ -91,7 +91,7 @@ def _complete(samples: Tensor, frames: int, heard_samples: int) -> tuple[Tensor,
     rest = samples[count * HOP_SAMPLES :].clone()
     state = MelState(rest, frames + count, heard_samples)
     if not count:
-        return torch.zeros(N_MELS, 0), state
+        return torch.zeros(FrontEnd().mels, 0), state
     # The edges are ours: windows begin where the samples do.
     return log_mel(samples, center=False), state
 
@@ -128,11 +128,8 @@ def frames_back(model: nn.Module, asked: int | None, look_back: int = LOOK_BACK_
 def ahead(model: nn.Module) -> str:
     """How far ahead a model hears, for the terminal; empty where it does not."""
     frames = delay_frames(graph_of(_spotting(model).running()))
-    return (
-        f"; it hears {1000 * frames // FRAMES_PER_SECOND} ms ahead, and decides so much later"
-        if frames
-        else ""
-    )
+    ahead_ms = 1000 * frames / FrontEnd().frames_per_second
+    return f"; it hears {ahead_ms:g} ms ahead, and decides so much later" if frames else ""
 
 
 def init_spotter(model: KwsModel, max_buffer_len: int | None = MAX_BUFFER_LEN) -> SpotterState:

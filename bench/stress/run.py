@@ -118,7 +118,9 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
             record,
             path,
             model,
-            1 if shipped(model, converted=_converts(record, path)).alone else EVAL_BATCH,
+            1
+            if shipped(model, converted=_converts(record, path), task=KeywordTask(record.keyword)).alone
+            else EVAL_BATCH,
         )
         for record, path, model in ordered
     ]

@@ -41,7 +41,7 @@ from bench.terminal.tables import (
 )
 from bench.texts import plain_console
 from bench.training.state import Epoch
-from models.registry import family
+from models.registry import base_spec
 
 SUMMARY_FILE = "summary.csv"
 
@@ -177,7 +177,7 @@ def ablate_and_show(
     """
     from bench.figures.ablation import draw_ablation  # takes a second to import
 
-    base = family(configs[0].model).default
+    base = base_spec(configs[0].model, configs[0].task)
     found, ordered = variants(configs[0].chain, base), orders(configs[0].chain, base)
     there = [replace(config, chain=each.chain) for config in configs for each in found if not each.reason]
     console = plain_console()

@@ -16,8 +16,6 @@ from models.graph.ops import Node
 from models.graph.trace import Graph, graph_of
 from models.registry import build
 
-# One second, the length of a clip.
-CLIP_FRAMES = 101
 # Layers whose output is another one in training.
 NOISE = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 
@@ -61,12 +59,12 @@ def frames_of(spec: ModelSpec) -> Frames:
     """What a model of that specification has of time.
 
     Raises:
-        ModelError: The forward cannot be read, or hears no clip of a second.
+        ModelError: The forward cannot be read, or hears no clip as long as those that it is made for.
     """
     # Building draws from the global generator; a look at a model must not move it.
     with torch.random.fork_rng(devices=[]):
         model = build(spec)
-    graph = graph_of(model, CLIP_FRAMES)
+    graph = graph_of(model, spec.clip_frames)
     layers = {
         node.path: layer
         for node in graph.nodes

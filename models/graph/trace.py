@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 # They register what they hold.
 import models.graph.layers
 import models.graph.plain
-from models.base import N_MELS, ModelOutput
+from models.base import ModelOutput, example_input, mels_of
 from models.errors import KwsError, ModelError
 from models.graph.axes import CLASS, Couplings, axis
 from models.graph.ops import Call, Input, Node, Operation, Weight, known, operation_of
@@ -102,8 +102,7 @@ def _graph_of(model: nn.Module, frames: int) -> Graph:
 
 def _traced(model: nn.Module, clips: int, frames: int) -> tuple[_Tracer, fx.Graph]:
     """What a forward calls on so many clips of so many frames."""
-    mels = getattr(getattr(model, "spec", None), "n_mels", N_MELS)
-    tracer = _Tracer(torch.zeros(clips, mels, frames, device=device_of(model)))
+    tracer = _Tracer(example_input(clips, frames, mels_of(model)).to(device_of(model)))
     return tracer, tracer.trace(model)
 
 

@@ -1,7 +1,7 @@
 """The ``.kws`` file: an integer model, flat and little-endian; needs NumPy only, reads without pickle.
 
-The layout, byte by byte, is in ``docs/integer-model.md``. Version 2 holds the operations and their weights;
-version 1, a convolution, GRU layers and attention, is read.
+The layout, byte by byte, is in ``docs/integer-model.md``. Version 3 holds the task, the operations and their
+weights. Version 2, without the task, and version 1, a convolution, GRU layers and attention, are read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import KwsError, ModelError
-from models.integer.model import INPUT_FORMAT, IntegerModel, Quantized, check
+from models.integer.model import INPUT_FORMAT, UNNAMED, IntegerModel, Quantized, check
 from models.integer.ops import (
     KINDS,
     Act,
@@ -32,11 +32,11 @@ from models.integer.ops import (
     shapes_of,
 )
 from models.integer.packing import Reader, number, pack, unpack
+from models.integer.task_bytes import read_task, task_bytes
+from models.task import Task
 
 MAGIC = b"KWS\x1a"
-VERSION = 2
-# As in models/base.py, which imports torch: what features have, and the keyword or not.
-N_MELS, N_CLASSES = 40, 2
+VERSION, FIRST, WITHOUT_TASK = 3, 1, 2
 # magic, version, activation bits, bytes of the file.
 _HEAD = struct.Struct("<4sBBI")
 # Of version 1: C, kernel, stride, H, attention width, layers, M, K, one step of the convolution.
@@ -82,12 +82,20 @@ def to_bytes(model: IntegerModel) -> bytes:
     """The file's content.
 
     Raises:
-        ModelError: The model is too large for it.
+        ModelError: The model is too large for it, or not of its task.
     """
+    data = _content(model, VERSION)
+    _check_task(model.program, model.task)
+    return data
+
+
+def _content(model: IntegerModel, version: int) -> bytes:
+    """As a version with operations has it."""
     tensors = [tensor for own in model.tensors for tensor in own]
     nibbles = [tensor.bits for tensor in tensors]
     nibbles += [0] * (len(nibbles) % 2)
     parts = [
+        b"" if version == WITHOUT_TASK else task_bytes(model.task),
         number(len(model.program)),
         *(_op_bytes(at, op) for at, op in enumerate(model.program)),
         np.array([model.steps[at] for at in sorted(model.steps)], "<f2").tobytes(),
@@ -104,7 +112,7 @@ def to_bytes(model: IntegerModel) -> bytes:
     size = _HEAD.size + len(body) + _CRC.size
     if len(model.program) > MOST_OPS or size >= 1 << 32:
         raise ModelError("the model is too large for a .kws file")
-    head = _HEAD.pack(MAGIC, VERSION, model.activations, size)
+    head = _HEAD.pack(MAGIC, version, model.activations, size)
     return head + body + _CRC.pack(zlib.crc32(head + body))
 
 
@@ -131,7 +139,8 @@ def from_bytes(data: bytes, name: str = "the file") -> IntegerModel:
     _, version, activations, _ = _HEAD.unpack_from(data)
     reader = Reader(data[: -_CRC.size], _HEAD.size)
     try:
-        program, step = _program(reader) if version == VERSION else _first_version(reader)
+        task = read_task(reader) if version == VERSION else UNNAMED
+        program, step = _first_version(reader) if version == FIRST else _program(reader)
         shapes = shapes_of(program)
         if activations not in INPUT_FORMAT:
             raise ValueError(f"activations of {activations} bits")
@@ -141,14 +150,9 @@ def from_bytes(data: bytes, name: str = "the file") -> IntegerModel:
             or shapes[-1].moving
         ):
             raise ValueError("no decisions")
-    except (ValueError, IndexError, struct.error, ModelError) as error:
+        _check_task(program, task)
+    except (ValueError, IndexError, struct.error, KwsError) as error:
         raise FileError(f"{name}: its header describes no model ({error}); write it anew") from None
-    found = (shapes[0].size, shapes[-1].size)
-    if found != (N_MELS, N_CLASSES):
-        raise FileError(
-            f"{name}: its header says {found[0]} mel bands and {found[1]} classes, and a keyword spotter has "
-            f"{N_MELS} and {N_CLASSES}; write it anew"
-        )
     try:
         steps = {
             at: step if step is not None else reader.halves(1)[0]
@@ -157,13 +161,24 @@ def from_bytes(data: bytes, name: str = "the file") -> IntegerModel:
         }
         if not all(np.isfinite(one) and one > 0 for one in steps.values()):
             raise ValueError("a step is not above 0")
-        model = IntegerModel(program, activations, steps, _tensors(reader, program))
+        model = IntegerModel(program, activations, steps, _tensors(reader, program), task)
         check(model)
     except (ValueError, IndexError, ModelError) as error:
         raise FileError(f"{name}: its content does not fit its header ({error}); write it anew") from None
-    if version == VERSION and to_bytes(model) != data:
+    if version != FIRST and _content(model, version) != data:
         raise FileError(f"{name} says what it says in another way than it is written; write it anew")
     return model
+
+
+def _check_task(program: Program, task: Task) -> None:
+    """Refuses a program that hears other clips than those of its task, or tells other classes apart."""
+    shapes = shapes_of(program)
+    found, asked = (shapes[0].size, shapes[-1].size), (task.front_end.mels, len(task.classes))
+    if found != asked:
+        raise ModelError(
+            f"a program of {found[0]} mel bands and {found[1]} classes, and its task has {asked[0]} and "
+            f"{asked[1]}"
+        )
 
 
 def _check(data: bytes, name: str) -> None:

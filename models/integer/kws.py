@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -19,6 +19,7 @@ from models.integer.model import IntegerModel
 from models.integer.ops import Gather, Gru, Last, Op, Pool, Program, Window, shapes_of
 from models.integer.run import compute, recur
 from models.shipped import FORMS, ArtifactBytes, Shipped
+from models.task import Task
 
 # The file of an integer model in a run folder.
 KWS_FILE = "model.kws"
@@ -196,7 +197,8 @@ class IntegerKws(KwsModel):
     """
 
     def __init__(self, integer: IntegerModel) -> None:
-        super().__init__(IntegerSpec(integer.program, integer.activations))
+        frames = integer.task.frames
+        super().__init__(IntegerSpec(integer.program, integer.activations, clip_frames=frames))
         self.integer = integer
         self.heard = IntegerInput(integer)
         self.steps = nn.ModuleList(
@@ -225,9 +227,10 @@ class IntegerKws(KwsModel):
         attended = None if self.energies is None or energies is None else self.energies(values[energies])
         return ModelOutput(self.logits(values[-1]), attended)
 
-    def shipped(self) -> Shipped:
+    def shipped(self, task: Task) -> Shipped:
         """A ``.kws`` file. Its reference is made to be read: its time says nothing of a device's."""
-        return Shipped(KWS_FILE, lambda: to_bytes(self.integer), count_bytes(self.integer), False, False)
+        integer = replace(self.integer, task=task)
+        return Shipped(KWS_FILE, lambda: to_bytes(integer), count_bytes(integer), False, False)
 
 
 def count_bytes(model: IntegerModel) -> ArtifactBytes:

@@ -47,6 +47,7 @@ from models.integer.ops import (
     shapes_of,
     step_frames,
 )
+from models.task import KeywordTask, Task
 
 __all__ = [
     "CURVES",
@@ -59,6 +60,7 @@ __all__ = [
     "LOGIT_BITS",
     "PRE",
     "PRE_BITS",
+    "UNNAMED",
     "WHOLE_BITS",
     "Format",
     "IntegerModel",
@@ -78,6 +80,8 @@ __all__ = [
 ]
 
 LIMIT = 2**31 - 1
+# The task of a model of which nobody says another: usual clips, and a word without a name.
+UNNAMED = KeywordTask(keyword="")
 # Bits of the factors that bring values to one step.
 JOIN_BITS = 15
 
@@ -123,12 +127,14 @@ class IntegerModel:
         activations: Bits of what they hand to each other: 8 or 16.
         steps: Half precision: one unit of each result that has a step of its own, by its place.
         tensors: The matrices of each operation, in the order of ``Op.matrices``.
+        task: What is asked of it.
     """
 
     program: Program
     activations: int
     steps: Mapping[int, np.float16]
     tensors: tuple[tuple[Quantized, ...], ...]
+    task: Task = UNNAMED
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:

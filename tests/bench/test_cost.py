@@ -12,6 +12,7 @@ from models.crnn import CrnnSpec
 from models.errors import ModelError
 from models.registry import build
 from models.shipped import saved, shipped
+from models.task import KeywordTask
 
 BASE = CrnnSpec()
 PUBLISHED = pd.read_csv(Path(__file__).parents[2] / "results" / "kws_hw_published.csv", index_col="chain")
@@ -64,7 +65,7 @@ def test_size_is_near_the_published_one(label: str) -> None:
 def test_where_the_bytes_of_dynamic_quantization_are() -> None:
     """By hand: the convolution stays in float, weights are a byte, torch keeps biases in float."""
     quantized = parse("dq", BASE).convert(built("ad+kd"))
-    found = shipped(quantized, converted=True).sizes
+    found = shipped(quantized, converted=True, task=KeywordTask()).sizes
     conv, gru, rest = 200, 30 * 36 + 3 * 30 * 10, 10 * 10 + 10 + 20
     assert found.payload_bytes == 4 * conv + gru + rest
     # Each linear layer also has a scale and a zero point: a float and a whole number of 8 bytes.

@@ -16,6 +16,7 @@ from examples.operation_prelu import PreluSpec
 from models.crnn import CrnnSpec
 from models.registry import build
 from models.shipped import shipped
+from models.task import KeywordTask
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HALF = EXAMPLES / "compressor_half.py"
@@ -54,7 +55,7 @@ def test_the_form_of_a_plugin_is_not_taken_for_dynamic_quantization(tmp_path: Pa
     run, model = RunFolder(tmp_path / "hf-0123"), build(CrnnSpec(channels=2, hidden=5)).eval()
     run.path.mkdir()
     run.save_config("crnn", Chain((), "hf+kd:channels=2,hidden=5"), model.spec, {"keyword": "start"})
-    run.save_model(model, shipped(model, converted=False))
+    run.save_model(model, shipped(model, converted=False, task=KeywordTask()))
     plugin = ("--plugin", EXAMPLES / "compressor_half.py")
     onnx = bench("export", *plugin, run.path, "--format", "onnx")
     assert onnx.returncode == 2

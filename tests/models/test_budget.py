@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models import registry
-from models.base import N_CLASSES, N_MELS, KwsModel, ModelOutput, ModelSpec, count_params
+from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.budget import count_unbuilt, layers_of, refuse_larger, training_bytes
 from models.crnn import CrnnSpec
 from models.errors import ModelError
@@ -31,8 +31,8 @@ class Tiny(KwsModel):
 
     def __init__(self, spec: TinySpec) -> None:
         super().__init__(spec)
-        self.inner = nn.Linear(N_MELS, spec.hidden)
-        self.classifier = nn.Linear(spec.hidden, N_CLASSES)
+        self.inner = nn.Linear(40, spec.hidden)
+        self.classifier = nn.Linear(spec.hidden, 2)
         self.rate = torch.linspace(0, 1, 3)[1].item() if spec.reads_values else 0.5
 
     def forward(self, log_mel: Tensor) -> ModelOutput:
@@ -109,7 +109,7 @@ def test_layers_can_be_looked_at_without_memory_where_that_can_be(tiny: TinySpec
     before = torch.get_rng_state()
     for computes in (False, True):
         layer = layers_of(replace(tiny, reads_values=computes)).get_submodule("inner")
-        assert tuple(layer.weight.shape) == (3, N_MELS)
+        assert tuple(layer.weight.shape) == (3, 40)
         assert layer.weight.is_meta is not computes
     assert torch.equal(torch.get_rng_state(), before)
     for sizes in ({"hidden": 10**18}, {"hidden": 10**30}, {"hidden": 10**18, "reads_values": True}):
@@ -120,5 +120,5 @@ def test_layers_can_be_looked_at_without_memory_where_that_can_be(tiny: TinySpec
 def test_the_memory_of_a_step_by_hand(tiny: TinySpec) -> None:
     """Kept for the way back: the input, tanh's output, and what the last layer reads, in floats."""
     frames, batch = 101, 256
-    a_clip = 4 * (N_MELS * frames + frames * tiny.hidden + tiny.hidden)
+    a_clip = 4 * (40 * frames + frames * tiny.hidden + tiny.hidden)
     assert training_bytes(Tiny(tiny), batch, frames) == 16 * 131 + 2 * a_clip * batch

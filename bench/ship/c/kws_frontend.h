@@ -1,6 +1,6 @@
 /* Log-mel features of a stream of 16 kHz samples: C99, single precision, no allocation, no library.
  *
- * Windows of 25 ms every 10 ms, 40 bands on the HTK scale, natural logarithm of the power clamped to
+ * /*{frontend_about}*/ on the HTK scale, natural logarithm of the power clamped to
  * [1e-9, 1e9]. The first window is centred on the first sample, so both ends of the audio are reflected. */
 #ifndef KWS_FRONTEND_H
 #define KWS_FRONTEND_H
@@ -8,10 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KWS_FRONTEND_RATE_HZ 16000
-#define KWS_FRONTEND_WINDOW 400
-#define KWS_FRONTEND_HOP 160
-#define KWS_FRONTEND_MELS 40
+/*{frontend_sizes}*/
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,7 +33,7 @@ int kws_frontend_push(kws_frontend *frontend, const int16_t *samples, size_t cou
 
 /* Call after the last sample until it gives 0: the frames that are left, with the right edge reflected.
  *
- * Audio of 200 samples or less has no frames. Call `kws_frontend_init` before anything else follows. */
+ * Audio of half a window or less has no frames. Call `kws_frontend_init` before anything else follows. */
 int kws_frontend_flush(kws_frontend *frontend, float log_mel[KWS_FRONTEND_MELS]);
 
 #ifdef __cplusplus

@@ -12,6 +12,7 @@ from compressors.chain import parse
 from models import registry
 from models.errors import ResultsError
 from models.shipped import shipped
+from models.task import KeywordTask
 from tests import zoo
 
 BASE = zoo.CausalSpec(12, 9, 15)
@@ -29,7 +30,7 @@ def test_a_factored_and_pruned_model_is_read_back(folder: RunFolder) -> None:
     chain = parse(TEXT, BASE)
     model = chain.surgery(chain.prepare(zoo.model_of(chain.student(BASE))))
     folder.save_config("causal", chain, model.spec, {"keyword": "start"})
-    folder.save_model(model, shipped(model, converted=False))
+    folder.save_model(model, shipped(model, converted=False, task=KeywordTask()))
     spec = json.loads(folder.config_file.read_text())["spec"]
     ranks = {"input_rank": 3, "recurrent_rank": 3, "layer_ranks": [2, 0, 0]}
     assert spec == ranks | {"width": 6, "side": 4, "hidden": 8}

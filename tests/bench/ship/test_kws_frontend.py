@@ -1,5 +1,6 @@
 """The log-mel front end in C against torchaudio, and against the formula in double precision."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ import torch
 from bench.data.features import LOG_FLOOR, log_mel, to_float
 from bench.ship.c_host import HostModel, compile_host, find_compiler
 from bench.stream.spotter import flush_mel, init_mel, stream_mel
+from models.front_end import FrontEnd
+from models.integer.model import IntegerModel
+from models.integer.ops import Conv, Gives, Input, MeanTime
+from models.task import KeywordTask
 from tests.programs import CAUSAL, filled
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
@@ -20,14 +25,37 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> HostModel:
     return compile_host(filled(CAUSAL), tmp_path_factory.mktemp("frontend"))
 
 
-def by_the_formula(samples: np.ndarray) -> np.ndarray:
+# Fours alone; with a 3 and a 5; a prime of 43; 509, a prime; 41 and two 3; the shortest; the longest; others.
+USUAL = FrontEnd()
+FRONT_ENDS = [
+    FrontEnd(20, 32, 20),
+    FrontEnd(64, 30, 10),
+    FrontEnd(12, 16.125, 5.0625),
+    FrontEnd(80, 63.625, 17),
+    FrontEnd(40, 46.125, 12.5),
+    FrontEnd(8, 5, 5),
+    FrontEnd(128, 64, 64),
+    FrontEnd(40, 25, 25),
+    FrontEnd(40, 20, 10),
+    FrontEnd(16, 25, 20),
+]
+
+
+def hearing(front_end: FrontEnd) -> IntegerModel:
+    logits = Conv(inputs=(1,), rows=1, channels=2, gives=Gives.LOGITS)
+    model = filled((Input(mels=front_end.mels), MeanTime(inputs=(0,)), logits))
+    return replace(model, task=KeywordTask("go", front_end=front_end))
+
+
+def by_the_formula(samples: np.ndarray, front_end: FrontEnd = USUAL) -> np.ndarray:
     """Double precision: reflected edges, Hann window, power, HTK triangles, natural logarithm."""
-    padded = np.pad(samples / 32768.0, 200, mode="reflect")
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::160] * window
-    edges_hz = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 42) / 2595) - 1)
-    bins_hz = np.linspace(0, 8000, 201)
-    left, centre, right = (edges_hz[i : i + 40, None] for i in range(3))
+    size, mels = front_end.window_samples, front_end.mels
+    padded = np.pad(samples / 32768.0, size // 2, mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: front_end.hop_samples] * window
+    edges_hz = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), mels + 2) / 2595) - 1)
+    bins_hz = np.linspace(0, 8000, size // 2 + 1)
+    left, centre, right = (edges_hz[i : i + mels, None] for i in range(3))
     rise, fall = (bins_hz - left) / (centre - left), (right - bins_hz) / (right - centre)
     triangles = np.clip(np.minimum(rise, fall), 0, None)
     return np.log(np.clip(triangles @ (abs(np.fft.rfft(frames)) ** 2).T, 1e-9, 1e9))
@@ -94,3 +122,36 @@ def test_real_recordings(arabic: Path, host: HostModel) -> None:
         heard = expected > expected.max(0) - np.log(1e8)
         assert np.abs(found - expected)[heard].max() < 1e-3
         assert np.abs(found - expected).max() < 5e-3
+
+
+def name_of(front_end: FrontEnd) -> str:
+    return f"{front_end.mels} bands, {front_end.window_ms:g} ms, {front_end.hop_ms:g} ms"
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS, ids=name_of)
+def test_every_front_end_equals_torchaudio_and_the_formula(front_end: FrontEnd, tmp_path: Path) -> None:
+    """As a whole, and cut at random."""
+    host, chance = compile_host(hearing(front_end), tmp_path), np.random.default_rng(0)
+    for count in (5000, 8000, 12345):
+        samples = noise(count)
+        found, heard = host.log_mel(samples), log_mel(to_float(samples[None]), front_end)[0].numpy()
+        assert found.shape == heard.shape == (front_end.mels, front_end.frames(count))
+        np.testing.assert_allclose(found, heard, rtol=0, atol=1e-3)
+        np.testing.assert_allclose(found, by_the_formula(samples, front_end), rtol=0, atol=1e-4)
+        code, parts = host.frontend(), np.split(samples, np.sort(chance.integers(0, count, 40)))
+        np.testing.assert_array_equal(np.concatenate([*map(code.push, parts), code.flush()], 1), found)
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS, ids=name_of)
+def test_every_front_end_has_the_frames_of_log_mel_at_every_length(
+    front_end: FrontEnd, tmp_path: Path
+) -> None:
+    host, edge = compile_host(hearing(front_end), tmp_path), front_end.window_samples // 2
+    hop = front_end.hop_samples
+    assert host.log_mel(noise(edge)).shape == (front_end.mels, 0)
+    for count in {edge + 1, edge + hop, 2 * edge, 2 * edge + 1, 3 * edge, hop * 3 - 1, hop * 3, hop * 3 + 1}:
+        if count > edge:
+            expected = log_mel(to_float(noise(count)[None]), front_end)[0].numpy()
+            found = host.log_mel(noise(count))
+            assert found.shape == expected.shape
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)

@@ -36,6 +36,7 @@ from models.errors import ModelError
 from models.integer.kws import IntegerKws
 from models.integer.run import clip
 from models.shipped import shipped
+from models.task import KeywordTask
 from tests.programs import ATTENTION, PROGRAMS, filled
 from tests.real_numbers import logits_of, real_numbers
 from tests.zoo import OWN, model_of, name_of
@@ -150,7 +151,7 @@ def test_a_run_in_integers_is_timed_in_every_runtime(tmp_path: Path) -> None:
     run, model = RunFolder(tmp_path / "run"), subject().model
     run.path.mkdir()
     run.save_config("crnn", parse("sq+ad+kd", CrnnSpec()), model.spec, {"keyword": "start"})
-    run.save_model(model, shipped(IntegerKws(filled(ATTENTION)), converted=True))
+    run.save_model(model, shipped(IntegerKws(filled(ATTENTION)), converted=True, task=KeywordTask()))
     rows = measure_run(run, rounds=3)
     assert {(row.runtime, row.weights) for row in rows} == {
         (TORCH, FLOAT),
@@ -202,7 +203,7 @@ def test_the_command_writes_a_csv_beside_the_run(tmp_path: Path) -> None:
     run, model = RunFolder(tmp_path / "run"), subject().model
     run.path.mkdir()
     run.save_config("crnn", parse("dq+ad+kd", CrnnSpec()), model.spec, {"keyword": "start"})
-    run.save_model(model, shipped(model, converted=False))
+    run.save_model(model, shipped(model, converted=False, task=KeywordTask()))
     done = CliRunner().invoke(main, ["latency", str(run.path), "--rounds", "3"], catch_exceptions=False)
     assert done.exit_code == 0
     written = list(csv.DictReader((run.path / "latency.csv").read_text().splitlines()))

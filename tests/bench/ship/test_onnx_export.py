@@ -33,6 +33,7 @@ from models.integer.ops import (
     buffer_frames,
 )
 from models.shipped import shipped
+from models.task import KeywordTask
 from tests.programs import ATTENTION, CAUSAL, MELS, PROGRAMS, filled
 from tests.random_programs import random_program
 from tests.real_numbers import decisions_of, logits_of, real_numbers
@@ -439,7 +440,7 @@ def test_runs_in_floating_point_are_exported(chain: str, exact: bool, tmp_path: 
     run, spotter, log_mel = RunFolder(tmp_path / "run"), model_of(CrnnSpec(channels=2, hidden=10)), audio()
     run.path.mkdir()
     run.save_config("crnn", parse(chain, CrnnSpec()), spotter.spec, {"keyword": "start"})
-    run.save_model(spotter, shipped(spotter, converted=False))
+    run.save_model(spotter, shipped(spotter, converted=False, task=KeywordTask()))
     clip, stream = export_run(run.path, "onnx", None)
     with torch.no_grad():
         expected = spotter(torch.from_numpy(log_mel)).logits.numpy()

@@ -12,21 +12,20 @@ import numpy as np
 import pytest
 
 from bench.files import write_atomically
-from models.base import N_CLASSES, N_MELS
 from models.errors import KwsError, ModelError
-from models.integer import file as kws_file
-from models.integer.file import FileError, _op_bytes, from_bytes, load, to_bytes
+from models.integer.file import FileError, _content, _op_bytes, from_bytes, load, to_bytes
 from models.integer.kws import count_bytes
 from models.integer.model import IntegerModel
 from models.integer.ops import KINDS, Act, Add, Conv, Gives, Input, MeanTime, Pick, Pool
 from models.integer.packing import Reader, number, pack, unpack
 from models.integer.run import clip
+from models.task import KeywordTask
 from tests.programs import ATTENTION, PROGRAMS, filled
 
 FROZEN = Path(__file__).parents[2] / "frozen"
 OLD = FROZEN / "sq_bits_4_ad_kd.kws"
-# Where things stand in a file of version 2 of the reference student, counted by hand: see below.
-HEAD, OPS, STEP, WIDTHS, NUMBERS = 0, 10, 37, 39, 47
+# Where things stand in a file of version 3 of the reference student, counted by hand: see below.
+HEAD, TASK, OPS, STEP, WIDTHS, NUMBERS = 0, 10, 12, 39, 41, 49
 
 
 def repaired(data: bytes) -> bytes:
@@ -37,6 +36,10 @@ def repaired(data: bytes) -> bytes:
 
 def with_bytes(data: bytes, place: int, new: bytes) -> bytes:
     return repaired(data[:place] + new + data[place + len(new) :])
+
+
+def old_file(version: int) -> bytes:
+    return OLD.read_bytes() if version == 1 else _content(load(OLD), version)
 
 
 def same(one: IntegerModel, other: IntegerModel) -> bool:
@@ -92,21 +95,23 @@ def test_bytes_by_hand() -> None:
     scales = 2 * (rows + biases) + 2
     # One number of operations, and of each: kind and fields, then what it says.
     operations = 1 + 2 + 7 + 2 + 2 + 3 + 4 + 4 + 3 - 1
-    container = 10 + operations + 8 + 4
+    # Of a word without a name its kind, and that it has no letters.
+    container = 10 + 2 + operations + 8 + 4
     for path, payload in ((FROZEN / "sq_ad_kd.kws", weights), (OLD, weights // 2)):
         found = count_bytes(load(path))
         assert (found.payload_bytes, found.scale_bytes, found.container_bytes) == (payload, scales, container)
         assert found.artifact_bytes == payload + scales + container == len(to_bytes(load(path)))
         # Version 1 had 15 bytes of sizes in place of the operations, one step of them.
-        assert path.stat().st_size == found.artifact_bytes - operations + 13
+        assert path.stat().st_size == found.artifact_bytes - 2 - operations + 13
     assert OLD.stat().st_size == 1652
-    assert len(to_bytes(load(OLD))) == 1666
+    assert len(to_bytes(load(OLD))) == 1666 + 2
+    assert len(to_bytes(replace(load(OLD), task=KeywordTask("start")))) == 1666 + 7
 
 
 def test_the_header_is_as_documented() -> None:
     model = load(OLD)
     data = to_bytes(model)
-    assert data[:6] == b"KWS\x1a\x02\x08"
+    assert data[:6] == b"KWS\x1a\x03\x08"
     assert struct.unpack_from("<I", data, 6)[0] == len(data)
     operations = """
         08
@@ -119,6 +124,7 @@ def test_the_header_is_as_documented() -> None:
         13  02 01 03
         21  02 02
     """
+    assert data[TASK:OPS] == b"\0\0"
     assert data[OPS:STEP] == bytes.fromhex(operations)
     assert data[STEP:WIDTHS] == np.float16(model.steps[1]).tobytes()
     assert data[WIDTHS:NUMBERS] == b"\x44" * 8
@@ -191,19 +197,20 @@ def test_files_of_version_1_give_the_same_model_as_what_is_written_of_them() -> 
     for path in sorted(FROZEN.glob("*.kws")):
         assert path.read_bytes()[4] == 1
         assert same(from_bytes(to_bytes(load(path))), load(path))
+        assert load(path).task == from_bytes(_content(load(path), 2)).task == KeywordTask(keyword="")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("size", [0, 3, 4, 6, 13, 20, 100, 1651])
 def test_a_file_that_was_cut_is_refused(size: int, version: int) -> None:
-    data = OLD.read_bytes() if version == 1 else to_bytes(load(OLD))
+    data = old_file(version)
     with pytest.raises(FileError, match=r"copy it again|no \.kws file"):
         from_bytes(data[:size])
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_file_that_was_altered_is_refused(version: int) -> None:
-    data = OLD.read_bytes() if version == 1 else to_bytes(load(OLD))
+    data = old_file(version)
     with pytest.raises(FileError, match="header says"):
         from_bytes(data + b"x")
     for place in (10, 30, 40, 700, len(data) - 1):
@@ -217,8 +224,8 @@ def test_a_file_that_was_altered_is_refused(version: int) -> None:
 
 def test_other_versions_are_refused(tmp_path: Path) -> None:
     data = to_bytes(load(OLD))
-    (tmp_path / "new.kws").write_bytes(with_bytes(data, 4, b"\x03"))
-    with pytest.raises(FileError, match=r"new.kws is of version 3 and this toolkit reads 1 to 2; update it"):
+    (tmp_path / "new.kws").write_bytes(with_bytes(data, 4, b"\x04"))
+    with pytest.raises(FileError, match=r"new.kws is of version 4 and this toolkit reads 1 to 3; update it"):
         load(tmp_path / "new.kws")
     with pytest.raises(FileError, match="version 0"):
         from_bytes(with_bytes(OLD.read_bytes(), 4, b"\x00"))
@@ -323,27 +330,24 @@ def test_steps_that_no_multiplier_reaches_are_refused_when_they_are_read() -> No
             from_bytes(to_bytes(coarse))
 
 
-@pytest.mark.parametrize(
-    ("mels", "classes", "says"),
-    [
-        (40, 1, "40 mel bands and 1 classes"),
-        (40, 3, "40 mel bands and 3 classes"),
-        (39, 2, "39 mel bands and 2 classes"),
-    ],
-)
-def test_other_classes_and_mel_bands_are_refused(mels: int, classes: int, says: str) -> None:
-    assert (kws_file.N_MELS, kws_file.N_CLASSES) == (N_MELS, N_CLASSES)
+@pytest.mark.parametrize(("mels", "classes"), [(40, 1), (40, 3), (39, 2)])
+def test_a_program_that_is_not_of_its_task_is_neither_written_nor_read(mels: int, classes: int) -> None:
     program = (Input(mels=mels), MeanTime(inputs=(0,)))
     logits = Conv(inputs=(1,), rows=1, channels=classes, gives=Gives.LOGITS)
-    with pytest.raises(FileError, match=f"{says}, and a keyword spotter has 40 and 2"):
-        from_bytes(to_bytes(filled((*program, logits))))
+    says = f"{mels} mel bands and {classes} classes, and its task has 40 and 2"
+    model = filled((*program, logits))
+    with pytest.raises(ModelError, match=says):
+        to_bytes(model)
+    for version in (2, 3):
+        with pytest.raises(FileError, match=says):
+            from_bytes(_content(model, version))
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_numbers_beyond_64_bits_are_refused(version: int) -> None:
     """The least step and scale that a half can say, and the largest bias: 2^65 units."""
-    data = OLD.read_bytes() if version == 1 else to_bytes(load(OLD))
-    step, numbers = (23, 33) if version == 1 else (STEP, NUMBERS)
+    data = old_file(version)
+    step, numbers = {1: (23, 33), 2: (STEP - 2, NUMBERS - 2), 3: (STEP, NUMBERS)}[version]
     # Of the first GRU's gate r, behind two channels' scales and biases.
     scale = numbers + 2 * 4
     for place, half in ((step, 0x0001), (scale, 0x0001), (scale + 2 * 10, 0x7BFF)):
@@ -381,10 +385,14 @@ def attacked(data: bytes, seed: int) -> bytes:
 
 
 def whole_file(name: str) -> bytes:
-    return OLD.read_bytes() if name == "version 1" else to_bytes(filled(PROGRAMS[name]))
+    if name == "version 1":
+        return OLD.read_bytes()
+    if name == "version 2":
+        return _content(load(OLD), 2)
+    return to_bytes(replace(filled(PROGRAMS[name]), task=KeywordTask("start")))
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "version 1"])
+@pytest.mark.parametrize("name", [*PROGRAMS, "version 1", "version 2"])
 def test_whatever_is_in_a_file_it_is_a_model_or_refused(name: str) -> None:
     """Nothing but the one error comes; what is read is what is written, and runs."""
     whole, heard = whole_file(name), np.full((1, 40, 24), -8, np.float32)
@@ -399,7 +407,7 @@ def test_whatever_is_in_a_file_it_is_a_model_or_refused(name: str) -> None:
             continue
         read += 1
         if name != "version 1":
-            assert to_bytes(model) == data, seed
+            assert _content(model, data[4]) == data, seed
         if model.least_frames <= 24 and max(shape.size for shape in model.shapes) < 2000:
             assert clip(model, heard)[0].shape == (1, 2), seed
             ran += 1
@@ -407,7 +415,7 @@ def test_whatever_is_in_a_file_it_is_a_model_or_refused(name: str) -> None:
     assert not [one for one in said if "\n" in one or len(one) > 300]
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "version 1"])
+@pytest.mark.parametrize("name", [*PROGRAMS, "version 1", "version 2"])
 def test_no_small_file_takes_much_memory(name: str) -> None:
     whole = whole_file(name)
     files = [attacked(whole, seed) for seed in range(1500, 1600)]
