@@ -9,7 +9,7 @@ from bench.data.corpora.base import SPLITS, Corpus
 from bench.data.corpora.splits import SPLIT_RULES
 from models.errors import CorpusError
 from models.registering import Registry, shown
-from models.task import OTHER, UNKNOWN, KeywordTask, Task
+from models.task import OTHER, SILENCE, UNKNOWN, KeywordTask, Task
 
 # Given the task, if any, whose words to speak in clips of its length, and whether to show progress.
 Opener = Callable[[Task | None, bool], Corpus]
@@ -88,6 +88,8 @@ def _check_classes(corpus: Corpus, task: Task) -> None:
 
 
 def _lacking(name: str, split: str, task: Task) -> str:
+    if name == SILENCE:
+        return f"{task.text} needs clips of silence, and none are cut from background noise yet"
     if name not in (OTHER, UNKNOWN):
         return f"no clip of {name!r} in the {split} split; choose a word with more speakers"
     words = " and ".join(map(repr, task.needed))
