@@ -97,7 +97,7 @@ def by_label(table: pd.DataFrame) -> pd.DataFrame:
 def groups(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The parts of a table that each make a set of figures, by the name of their folder.
 
-    Rows on other data or another keyword, of another model or recipe, never share a figure. Where all
+    Rows on other data or another task, of another model or recipe, never share a figure. Where all
     rows belong together there is one part, without a name.
 
     Example:
@@ -108,10 +108,12 @@ def groups(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         {column: table[column].map(known) if column in table else "" for column in IDENTITY}, table.index
     )
     texts["corpus_hash"] = texts["corpus_hash"].str[:8]
+    # The folder of a keyword is called after the word alone.
+    texts["task"] = texts.pop("keyword").where(lambda words: words.ne(""), texts["task"])
     if len(texts.drop_duplicates()) < 2:
         return {"": table}
-    within = texts.groupby(["data", "keyword"]).nunique().max()
-    told = ["data", "keyword", *(column for column in within.index if within[column] > 1)]
+    within = texts.groupby(["data", "task"]).nunique().max()
+    told = ["data", "task", *(column for column in within.index if within[column] > 1)]
     found: dict[str, pd.DataFrame] = {}
     count: Counter[str] = Counter()
     for values, rows in texts.groupby(told, sort=False):
