@@ -10,6 +10,8 @@ import pandas as pd
 
 from bench.compare.tables import IDENTITY, canonical_chain, known
 from bench.files import file_name
+from bench.quality.keyword import Curve
+from bench.quality.measures import Measure, measures_in
 
 # A parameter of a model as it was trained; nothing is saved in fewer unless it was converted.
 FLOAT_BYTES = 4
@@ -92,6 +94,18 @@ def by_label(table: pd.DataFrame) -> pd.DataFrame:
     means["source"] = chains.map(_rest).where(means["quantized"], chains)
     means["tokens"] = means["source"].map(tokens)
     return means
+
+
+def drawn_measures(table: pd.DataFrame) -> list[Measure]:
+    """What figures of quality are drawn of: the headlines that a table has figures of.
+
+    The areas of a keyword's curves are views of the same scores, which figures would show twice: of those
+    the first is drawn.
+    """
+    found = measures_in([str(name) for name in table.columns[table.notna().any()]])
+    headlines = [each for each in found if each.headline]
+    views = [each for each in headlines if isinstance(each, Curve)]
+    return [each for each in headlines if each not in views[1:]]
 
 
 def groups(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
