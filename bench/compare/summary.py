@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from bench.compare.tables import COST, EFFORT, IDENTITY, is_quality
+from bench.compare.columns import COST, EFFORT, is_quality
+from bench.compare.tables import IDENTITY
 from bench.quality.intervals import within_one
 from bench.quality.shares import LEVEL
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.quality import measures
+from bench.compare.columns import Measure, measure_named
 from bench.results.table import load_results
 
 Rows = tuple[Mapping[str, Any], ...]
@@ -22,32 +22,11 @@ IDENTITY = (
     *("data", "corpus_hash", "split", "task", "keyword", "clip_s", "mels", "window_ms", "hop_ms"),
     *("model", "recipe", "max_epochs", "versions"),
 )
-COST = ("macs", "macs_per_s", "params", "size_kb", "theoretical_kb", "latency_ms")
-EFFORT = ("epochs", "best_epoch", "epochs_to_target", "train_seconds")
-# Times of the same model differ from one measurement to the next.
-TIMING_NOISE = 0.1
 ROUNDING = 1e-9
 CHANGES = [
     *("label", "measure", "before", "after", "difference", "relative", "verdict", "reason"),
     *("runs_before", "runs_after"),
 ]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column that can be compared.
-
-    Attributes:
-        name: The column.
-        group: ``quality``, ``validation``, ``cost`` or ``effort``.
-        lower_is_better: Which way it improves.
-        noise: Relative difference that still counts as unchanged.
-    """
-
-    name: str
-    group: str
-    lower_is_better: bool
-    noise: float
 
 
 @dataclass(frozen=True)
@@ -87,28 +66,6 @@ class Comparison:
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     failed: Mapping[str, str]
-
-
-def measure_named(name: str) -> Measure | None:
-    """What is known of a column; None for one that is not a measure.
-
-    Example:
-        >>> measure_named("validation_auc").lower_is_better, measure_named("keyword")
-        (False, None)
-    """
-    noise = TIMING_NOISE if name in ("latency_ms", "train_seconds") else 0.0
-    if name in COST or name in EFFORT:
-        return Measure(name, "cost" if name in COST else "effort", True, noise)
-    part, found = measures.column_parts(name), measures.measure_named(name)
-    if part.end or found is None:
-        return None
-    return Measure(name, "validation" if part.prefix else "quality", found.lower_is_better, noise)
-
-
-def is_quality(name: str) -> bool:
-    """Whether a column is a figure of quality, on test or on validation; no end of an interval is."""
-    found = measure_named(name)
-    return found is not None and found.group in ("quality", "validation")
 
 
 def asked(row: Mapping[str, Any]) -> str:
