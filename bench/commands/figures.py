@@ -18,8 +18,8 @@ import click
 def figures(table: Path, out: Path | None, kinds: tuple[str, ...]) -> None:
     """Draw every figure from a table; nothing is trained.
 
-    All but 'det' need the table alone; that one reads the clip scores in runs/ beside it. A table of several
-    corpora or keywords gets a folder for each.
+    All but 'det' and 'confusion' need the table alone; those read what the runs in runs/ beside it kept of
+    their clips. A table of several corpora or tasks gets a folder for each.
     """
     from bench.figures.plots import ALL_KINDS, draw_figures
     from bench.results.table import RESULTS_FILE, load_results
