@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from bench.compare.tables import known
 from bench.figures.files import NothingToDrawError
 from bench.figures.look import DOTS_PER_INCH, plain_name
+from bench.figures.rows import of_words
 from bench.quality.confusion import CONFUSION_FILE, read_confusion
 from bench.quality.metrics import Floats
 from models.errors import ResultsError
@@ -63,7 +63,7 @@ def shares(counts: pd.DataFrame) -> Floats:
 
 def _by_label(table: pd.DataFrame, runs: Path | None) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """The mean counts of each label, and the labels without."""
-    if "keyword" in table and table["keyword"].map(known).any():
+    if not of_words(table).all():
         raise NothingToDrawError("it is of tasks of several words")
     if runs is None or "run_id" not in table:
         raise NothingToDrawError("the table names no runs whose confusion tables could be read")

@@ -15,13 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.compare.tables import known
 from bench.figures.axes import FLOAT, QUANTIZED, finish, scatter, series
 from bench.figures.confusion import CONFUSION, confusion_figures
 from bench.figures.det import DET, det
 from bench.figures.files import NothingToDrawError, save_figure
 from bench.figures.look import DOTS_PER_INCH, NAME_CHARACTERS, SIZE_INCHES, plain_name, styled
-from bench.figures.rows import by_label, drawn_measures, groups
+from bench.figures.rows import by_label, drawn_measures, groups, of_words, title_of
 from bench.quality.measures import Measure
 from models.errors import ResultsError
 
@@ -34,7 +33,6 @@ MOST_MODELS = 40
 MOST_FOLDERS = 40
 EPOCHS = {"epochs_to_target": "epochs to the target", "best_epoch": "epochs to the best", "epochs": "epochs"}
 DISTILLERS = {"kd", "ad"}
-SAID = ("data", "keyword", "task")
 OTHERS = sns.color_palette("colorblind", 3)[2]
 
 
@@ -132,6 +130,13 @@ KINDS = (*OF_THE_STUDY, "macs_vs_epochs", "pareto_size", "pareto_macs")
 ALL_KINDS = (*KINDS, DET, CONFUSION)
 
 
+def kinds_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """All figures that the tasks of a table have."""
+    words = of_words(table)
+    other = {DET} if words.all() else set() if words.any() else {CONFUSION}
+    return tuple(kind for kind in ALL_KINDS if kind not in other)
+
+
 def non_dominated(x: Iterable[float], y: Iterable[float]) -> list[bool]:
     """Which points no other beats: none is at most as large in both and smaller in one.
 
@@ -167,7 +172,10 @@ def _figures(
     rows, note = _first(models)
     if rows.empty:
         raise NothingToDrawError("the table has no finished runs")
-    title, of_rows = "\n".join(filter(None, (_title(table), note))), table[table["label"].isin(rows["label"])]
+    title, of_rows = (
+        "\n".join(filter(None, (title_of(table), note))),
+        table[table["label"].isin(rows["label"])],
+    )
     named = rows.assign(label=rows["label"].map(plain_name))
     if kind == CONFUSION:
         yield from confusion_figures(of_rows, runs, title)
@@ -243,13 +251,6 @@ def _bounds(models: pd.DataFrame) -> list[str]:
     lines = [f"{len(models) - len(first):,} models: drawn are {note}"] if note else []
     long = first["label"].str.len().gt(NAME_CHARACTERS).any()
     return lines + ([f"the ends of names of more than {NAME_CHARACTERS} characters"] if long else [])
-
-
-def _title(table: pd.DataFrame) -> str:
-    """The corpus and the task, where the table says both."""
-    data, keyword, task = (known(table[name].iloc[0]) if name in table else "" for name in SAID)
-    said = f"keyword {plain_name(keyword)!r}" if keyword else plain_name(task)
-    return f"{plain_name(data)}, {said}" if data and said else ""
 
 
 def _measured(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.compare.tables import IDENTITY, canonical_chain, known
+from bench.figures.look import plain_name
 from bench.files import file_name
 from bench.quality.keyword import Curve
 from bench.quality.measures import Measure, measures_in
@@ -94,6 +95,24 @@ def by_label(table: pd.DataFrame) -> pd.DataFrame:
     means["source"] = chains.map(_rest).where(means["quantized"], chains)
     means["tokens"] = means["source"].map(tokens)
     return means
+
+
+def title_of(table: pd.DataFrame) -> str:
+    """The corpus and the task, where the table says both."""
+    data, keyword, task = (
+        known(table[name].iloc[0]) if name in table else "" for name in ("data", "keyword", "task")
+    )
+    said = f"keyword {plain_name(keyword)!r}" if keyword else plain_name(task)
+    return f"{plain_name(data)}, {said}" if data and said else ""
+
+
+def of_words(table: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are of a task without a keyword; those that say no task are of none."""
+    task, keyword = (
+        table[name].map(known).ne("") if name in table else pd.Series(False, table.index)
+        for name in ("task", "keyword")
+    )
+    return task & ~keyword
 
 
 def drawn_measures(table: pd.DataFrame) -> list[Measure]:

@@ -23,6 +23,7 @@ from bench.figures.plots import (
     NothingToDrawError,
     draw_figure,
     draw_figures,
+    kinds_of,
     non_dominated,
 )
 from bench.results.table import load_results
@@ -361,3 +362,9 @@ def test_another_view_of_a_keywords_curve_has_no_figures_of_its_own(tmp_path: Pa
     drawn = draw_figures(rows(one_minus_auc=[0.01, 0.02, 0.03]), tmp_path, ["pareto_size"])
     assert [path.name for path in drawn.written] == ["pareto_size.png", "pareto_size.svg"]
     assert draw_figure(rows(), "pareto_size").axes[0].get_ylabel().startswith("au_fa_fr (10")
+
+
+def test_nothing_is_said_of_figures_that_another_kind_of_task_has() -> None:
+    assert kinds_of(rows()) == (*KINDS, "det")
+    assert kinds_of(words_rows()) == (*KINDS, "confusion")
+    assert kinds_of(pd.concat([rows(), words_rows()])) == ALL_KINDS
