@@ -4,6 +4,7 @@ Each compressor, each runtime; the table of docs/parity.md is what these tests h
 """
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,18 +19,20 @@ from bench.results.records import RunRecord, load_record
 from bench.results.runs import RunFolder
 from bench.running.pipeline import check, run_chain
 from bench.ship.c_host import compile_host
+from bench.ship.latency import Subject, prepare
 from bench.ship.mcu import Device
 from bench.ship.mcu_build import CPUS, build_image
 from bench.ship.mcu_machine import Image, Machine
 from bench.ship.onnx_export import to_bytes as onnx_bytes
 from bench.ship.onnx_run import OnnxSpotter
 from bench.ship.onnx_weights import of_float, of_integer
+from bench.ship.parity import parity
 from compressors.quantization.quantized import StaticQuant, integer_of
 from compressors.structured_prune import StructuredPrune, kept_units
 from compressors.surgery import zero_units
 from examples.operation_prelu import PreluSpec
 from models import registry
-from models.base import KwsModel, ModelSpec, count_params
+from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.errors import ChainError, ModelError
 from models.graph.fold import folded, unfolded
 from models.graph.units import width_groups
@@ -40,7 +43,8 @@ from models.integer.model import IntegerModel
 from models.integer.ops import Gather, buffer_frames
 from models.integer.real import run
 from models.integer.run import clip, compute
-from models.task import KeywordTask
+from models.task import KeywordTask, Task, WordsTask
+from models.tasks import task_named
 from tests.zoo import OWN, SPECS, DepthwiseSpec, model_of, name_of
 
 M4 = "cortex-m4"
@@ -274,3 +278,49 @@ def test_a_cortex_m4_is_the_same_bit_for_bit(spec: ModelSpec, tmp_path: Path) ->
     device.init()
     found = [logits for frame in mel if (logits := device.push(frame)) is not None]
     np.testing.assert_array_equal(np.reshape(found, (-1, 2)), expected[0].numpy() * 65536)
+
+
+WORDS = {
+    5: WordsTask(("yes", "no", "up", "down"), with_unknown=True, clip_s=1.5),
+    12: task_named("speech-commands-12"),
+}
+
+
+@pytest.mark.parametrize("task", WORDS.values(), ids=[f"{count} classes" for count in WORDS])
+@pytest.mark.parametrize("model", sorted({*registry.names()} - {"prelu"}))
+def test_every_runtime_tells_several_words_apart(model: str, task: Task, tmp_path: Path) -> None:
+    family = registry.family(model).of(task)
+    made = integer(family.student or family.default)
+    read = file.from_bytes(file.to_bytes(replace(made, task=task)))
+    assert (read.task, read.n_classes) == (task, len(task.classes))
+    heard = speech(2, task.frames, seed=6)
+    expected, _ = clip(read, heard.numpy())
+    assert expected.shape == (2, len(task.classes))
+    host = compile_host(read, tmp_path)
+    np.testing.assert_array_equal([host.clip(one) for one in heard.numpy()], expected)
+    content = of_integer(read)
+    with torch.no_grad():
+        real = content.model()(heard).logits.numpy()
+    found = OnnxSpotter(onnx_bytes(content, "clip", task=task)).logits(heard.numpy())
+    np.testing.assert_allclose(found, real, atol=1e-5 * max(1.0, float(np.abs(real).max())))
+    streamed = OnnxSpotter(onnx_bytes(content, "stream", task=task)).stream(heard.numpy())
+    assert streamed.shape[2] == len(task.classes)
+    runtimes, skipped = prepare(Subject(content.model(), read), tmp_path)
+    assert not skipped
+    said = [each.clip() for each in runtimes]
+    logits = [one.logits if isinstance(one, ModelOutput) else one for one in said]
+    assert {np.shape(one)[-1] for one in logits} == {len(task.classes)}  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", WORDS.values(), ids=[f"{count} classes" for count in WORDS])
+def test_a_cortex_m4_tells_several_words_apart(task: Task, tmp_path: Path) -> None:
+    """A student of each family, parity of all runtimes included."""
+    pytest.importorskip("ziglang")
+    pytest.importorskip("unicorn")
+    names = sorted({"crnn", "gru", "ds-cnn", "tc-resnet8", "bc-resnet"})
+    families = [registry.family(name).of(task) for name in names]
+    models = {each.name: replace(integer(each.student or each.default), task=task) for each in families}
+    rows = parity(models, speech(2, task.frames, seed=7).numpy(), tmp_path)
+    assert len(rows) == 10 * len(models)
+    assert not [row for row in rows if row.reason or not row.holds]

@@ -165,7 +165,7 @@ def load_integer(path: Path) -> IntegerKws:
     """
     model = IntegerKws(kws_file.load(path))
     with reading(path):
-        refuse_strange(model, KeywordTask())
+        refuse_strange(model, model.integer.task)
     return model.eval()
 
 

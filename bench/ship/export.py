@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +17,9 @@ from models.base import KwsModel
 from models.errors import KwsError, ResultsError
 from models.integer import file as kws_file
 from models.integer.kws import KWS_FILE
-from models.integer.model import IntegerModel
-from models.registry import family
+from models.integer.model import UNNAMED, IntegerModel
+from models.registry import base_spec
+from models.task import Task
 
 Writer = Callable[[IntegerModel, Path, str], list[Path]]
 Weights = Literal["float", "int8"]
@@ -49,22 +51,23 @@ def _advice(folder: Path) -> str:
     chain, model = about.get("chain"), about.get("model")
     if not is_text(chain) or not is_text(model):
         return "such as sq+ad+kd or qat+ad+kd; give the folder of such a run"
-    if refused := _refusal(model, "sq"):
+    task = _task_of(RunFolder(folder))
+    if refused := _refusal(model, "sq", task):
         return f"and this one's model has none: {refused}"
     # What can stand under integers: no other converter, nothing whose layers have no such form.
     pieces = [
         piece
         for piece in chain.split("+")
-        if piece not in ("base", "") and not _refusal(model, f"sq+{piece}")
+        if piece not in ("base", "") and not _refusal(model, f"sq+{piece}", task)
     ]
     would = ["+".join([token, *pieces]) for token in ("sq", "qat")]
     return f"and this one is {chain or 'base'}; run --chain {would[0]} or --chain {would[1]} first"
 
 
-def _refusal(model: str, chain: str) -> str:
+def _refusal(model: str, chain: str, task: Task) -> str:
     """Why a chain cannot work on a model; empty where it can."""
     try:
-        parse(chain, family(model).default)
+        parse(chain, base_spec(model, task))
     except KwsError as error:
         return str(error)
     return ""
@@ -87,10 +90,22 @@ def export_run(path: Path, form: str, out: Path | None) -> list[Path]:
     if form == "onnx" and _ends_in_float(path):
         return _write_float_onnx(path, out)
     artifact = find_artifact(path)
-    model = kws_file.load(artifact)
+    model = of_run(kws_file.load(artifact), RunFolder(artifact.absolute().parent))
     folder = out or artifact.parent / EXPORT_FOLDER / form
     folder.mkdir(parents=True, exist_ok=True)
     return FORMATS[form](model, folder, artifact.absolute().parent.name)
+
+
+def of_run(model: IntegerModel, run: RunFolder) -> IntegerModel:
+    """An integer model with the task of its run where its file is of a version that does not say it."""
+    return replace(model, task=_task_of(run)) if model.task == UNNAMED else model
+
+
+def _task_of(run: RunFolder) -> Task:
+    try:
+        return run.task()
+    except ResultsError:
+        return UNNAMED
 
 
 def _write_kws(model: IntegerModel, folder: Path, name: str) -> list[Path]:
@@ -99,7 +114,7 @@ def _write_kws(model: IntegerModel, folder: Path, name: str) -> list[Path]:
 
 
 def _write_onnx(model: IntegerModel, folder: Path, name: str) -> list[Path]:
-    return _write_both_forms(model, folder, "int8")
+    return _write_both_forms(model, folder, "int8", model.task)
 
 
 def _ends_in_float(path: Path) -> bool:
@@ -119,15 +134,17 @@ def _write_float_onnx(path: Path, out: Path | None) -> list[Path]:
         )
     folder = out or run.path / EXPORT_FOLDER / "onnx"
     folder.mkdir(parents=True, exist_ok=True)
-    return _write_both_forms(model, folder, "int8" if dynamic else "float")
+    return _write_both_forms(model, folder, "int8" if dynamic else "float", run.task())
 
 
-def _write_both_forms(model: KwsModel | IntegerModel, folder: Path, weights: Weights) -> list[Path]:
+def _write_both_forms(
+    model: KwsModel | IntegerModel, folder: Path, weights: Weights, task: Task
+) -> list[Path]:
     from bench.ship.onnx_export import write_onnx
 
     paths = [folder / "model.onnx", folder / "model_stream.onnx"]
-    write_onnx(model, paths[0], form="clip", weights=weights)
-    write_onnx(model, paths[1], form="stream", weights=weights)
+    write_onnx(model, paths[0], form="clip", weights=weights, task=task)
+    write_onnx(model, paths[1], form="stream", weights=weights, task=task)
     return paths
 
 

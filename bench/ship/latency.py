@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from bench.config import CLIP_FRAMES
 from bench.results.runs import RunFolder
 from bench.ship.c_host import compile_host
+from bench.ship.export import of_run
 from bench.ship.onnx_export import to_bytes
 from bench.ship.onnx_run import OnnxSpotter
 from bench.ship.onnx_weights import Weights, in_float, in_int8, of_float, of_integer
@@ -44,7 +44,7 @@ MARGIN = 0.05
 
 @dataclass(frozen=True)
 class Latency:
-    """One runtime's time for a clip of a second, or for one step of a stream.
+    """One runtime's time for a clip, or for one step of a stream.
 
     Attributes:
         runtime: Who computes.
@@ -91,6 +91,11 @@ class Subject:
     integer: IntegerModel | None = None
     converted: tuple[str, KwsModel] | None = None
 
+    @property
+    def frames(self) -> int:
+        """Frames T of a clip."""
+        return self.model.spec.clip_frames if self.integer is None else self.integer.task.frames
+
     def real(self) -> Weights:
         """Its weights in float.
 
@@ -112,7 +117,8 @@ def subject_of(run: RunFolder) -> Subject:
     """
     shipped = run.load_model()
     if isinstance(shipped, IntegerKws):
-        return Subject(of_integer(shipped.integer).model(), shipped.integer)
+        integer = of_run(shipped.integer, run)
+        return Subject(of_integer(integer).model(), integer)
     model, chain = run.load_float_model()
     if not chain.converts:
         return Subject(model)
@@ -120,7 +126,7 @@ def subject_of(run: RunFolder) -> Subject:
     return Subject(model, None, (chain.text.partition("+")[0].partition(":")[0], shipped))
 
 
-def torch_runtime(weights: str, model: KwsModel) -> Runtime:
+def torch_runtime(weights: str, model: KwsModel, clip_frames: int) -> Runtime:
     """Eager torch.
 
     Raises:
@@ -130,18 +136,18 @@ def torch_runtime(weights: str, model: KwsModel) -> Runtime:
     flow = flows_of(graph)[graph.logits]
     mels, kept = graph.nodes[0].axes[1].size, buffer_frames(flow.step)
     # Past the first decision and the next N, each chunk of a step makes one.
-    frames = (CLIP_FRAMES, flow.step, flow.first + 1 + kept * flow.step)
+    frames = (clip_frames, flow.step, flow.first + 1 + kept * flow.step)
     clip, chunk, before = (torch.zeros(1, mels, count) for count in frames)
     _, state = model.stream(before, model.init_state(1, kept))
     return Runtime(TORCH, weights, lambda: model(clip), lambda: model.stream(chunk, state))
 
 
-def onnx_runtime(label: str, weights: Weights, *, unpacked: bool) -> Runtime:
+def onnx_runtime(label: str, weights: Weights, frames: int, *, unpacked: bool) -> Runtime:
     """ONNX Runtime, called with NumPy arrays."""
     clip = OnnxSpotter(to_bytes(weights, "clip"), unpacked=unpacked)
     stream = OnnxSpotter(to_bytes(weights, "stream"), unpacked=unpacked)
     window = np.zeros((1, *stream.window), np.float32)
-    log_mel, state = np.zeros((1, stream.window[0], CLIP_FRAMES), np.float32), stream.init_state()
+    log_mel, state = np.zeros((1, stream.window[0], frames), np.float32), stream.init_state()
     return Runtime(ONNX, label, lambda: clip.logits(log_mel), lambda: stream.step(window, state))
 
 
@@ -149,7 +155,7 @@ def c_runtime(model: IntegerModel, folder: Path) -> Runtime:
     """The exported C code, a shared library called frame by frame."""
     host, hop = compile_host(model, folder), model.step_frames
     code, memory = host.code, host.init_state().memory
-    features = host.quantize(np.zeros((model.n_mels, CLIP_FRAMES), np.float32))
+    features = host.quantize(np.zeros((model.n_mels, model.task.frames), np.float32))
     frame, logits = ctypes.c_void_p(features.ctypes.data), (ctypes.c_int32 * model.n_classes)()
     while not code.kws_model_push(memory, frame, logits):
         pass
@@ -172,17 +178,18 @@ def prepare(subject: Subject, folder: Path) -> tuple[list[Runtime], list[Latency
     Raises:
         KwsError: The model cannot be streamed.
     """
+    frames = subject.frames
     makers: list[tuple[str, str, Callable[[], Runtime]]] = [
-        (ONNX, FLOAT, lambda: onnx_runtime(FLOAT, subject.real(), unpacked=False)),
-        (ONNX, INT8, lambda: onnx_runtime(INT8, subject.int8(), unpacked=False)),
-        (ONNX, UNPACKED, lambda: onnx_runtime(UNPACKED, subject.int8(), unpacked=True)),
+        (ONNX, FLOAT, lambda: onnx_runtime(FLOAT, subject.real(), frames, unpacked=False)),
+        (ONNX, INT8, lambda: onnx_runtime(INT8, subject.int8(), frames, unpacked=False)),
+        (ONNX, UNPACKED, lambda: onnx_runtime(UNPACKED, subject.int8(), frames, unpacked=True)),
         (C, INT8, lambda: _c_of(subject, folder)),
     ]
     if subject.converted is not None:
         token, converted = subject.converted
         label = f"{INT8} ({token})"
-        makers.insert(0, (TORCH, label, lambda: torch_runtime(label, converted)))
-    ready, skipped = [torch_runtime(FLOAT, subject.model)], []
+        makers.insert(0, (TORCH, label, lambda: torch_runtime(label, converted, frames)))
+    ready, skipped = [torch_runtime(FLOAT, subject.model, frames)], []
     for name, weights, make in makers:
         try:
             ready.append(make())

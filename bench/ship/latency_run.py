@@ -34,7 +34,8 @@ def show_latency(path: Path, *, rounds: int, out: Path | None, say: Callable[[st
     rows = measure_run(run, rounds=rounds)
     target = out or run.path / LATENCY_FILE
     write_text_atomically(target, as_csv(rows, rounds))
-    Console().print(latency_table(rows, f"{run.run_id}: a clip of 1 s, a step of a stream"))
+    title = f"{run.run_id}: a clip of {run.task().clip_s:g} s, a step of a stream"
+    Console().print(latency_table(rows, title))
     say(f"medians of {rounds} rounds in turn, one thread, on {processor()}")
     for line in [*findings(rows), str(target)]:
         say(line)

@@ -16,7 +16,6 @@ from bench.ship.c_plan import Plan
 from bench.ship.mcu_build import Cpu, build_image
 from bench.ship.mcu_machine import SCRATCH, Image, Machine
 from models.errors import KwsError
-from models.front_end import FrontEnd
 from models.graph.stream import stream_of
 from models.integer.fixed_point import Int
 from models.integer.kws import IntegerKws
@@ -25,8 +24,8 @@ from models.integer.ops import buffer_frames
 from models.integer.run import clip as clip_logits
 
 Float32 = npt.NDArray[np.float32]
-FRAME_MS = 10
-MEL, SAMPLES, LOGITS, FEATURES = (SCRATCH + (offset << 10) for offset in (0, 64, 128, 160))
+# Room for the longest clip: of 801 frames of 128 bands, or 64,000 samples.
+MEL, SAMPLES, LOGITS, FEATURES = (SCRATCH + (offset << 10) for offset in (0, 256, 512, 544))
 
 
 class ParityError(KwsError):
@@ -66,7 +65,7 @@ class McuReport:
     """
 
     cpu: Cpu
-    step_ms: int
+    step_ms: float
     model: Part
     frontend: Part
     shared_bytes: int
@@ -101,7 +100,7 @@ class Device:
         return self.machine.read(LOGITS, self._integer.n_classes, np.int32).astype(np.int64)
 
     def hear(self, samples: Int16Array) -> Iterator[Float32]:
-        """Log-mel frames (M,) of audio of at most a second, as they come."""
+        """Log-mel frames (M,) of audio of at most a clip, as they come."""
         self.machine.write(SAMPLES, samples)
         self.machine.call("kws_frontend_init", self._frontend)
         at = 0
@@ -131,7 +130,7 @@ def measure(model: IntegerModel, cpu: Cpu, waveforms: Int16Array, folder: Path) 
     Args:
         model: What ships.
         cpu: The processor.
-        waveforms: Clips of one second, shape (N, L).
+        waveforms: Clips of the model's task, shape (N, L).
         folder: Where sources and image go.
 
     Raises:
@@ -139,12 +138,13 @@ def measure(model: IntegerModel, cpu: Cpu, waveforms: Int16Array, folder: Path) 
     """
     image = Image.load(build_image(model, cpu, folder))
     device = Device(Machine(image, cpu), model)
-    features = log_mel(to_float(waveforms)).numpy()
+    front_end = model.task.front_end
+    features = log_mel(to_float(waveforms), front_end).numpy()
     _compare(device, model, features)
     stack = device.machine.peak_stack_bytes()
     step = _model_step(device, model, features)
     device.machine.paint_stack()
-    error, per_frame = _hear(device, waveforms[0], features[0])
+    error, per_frame = _hear(device, waveforms[0], features[0], front_end.hop_samples)
     sections, symbols = image.sections, image.symbols
     model_part = Part(
         {kind: sections.get(f"model_{kind}", 0) for kind in ("code", "weights", "scales", "tables")},
@@ -159,7 +159,7 @@ def measure(model: IntegerModel, cpu: Cpu, waveforms: Int16Array, folder: Path) 
         model.step_frames * per_frame,
     )
     rest = (sections.get("shared_code", 0), sections.get("clip_code", 0), len(waveforms), error)
-    return McuReport(cpu, FRAME_MS * model.step_frames, model_part, frontend_part, *rest)
+    return McuReport(cpu, front_end.hop_ms * model.step_frames, model_part, frontend_part, *rest)
 
 
 def stream_logits(model: IntegerModel, log_mel: Float32, max_buffer_len: int | None = None) -> Int:
@@ -206,12 +206,12 @@ def _model_step(device: Device, model: IntegerModel, features: Float32) -> int:
     return max(sum(counts[start : start + step]) for start in range(0, len(counts), step))
 
 
-def _hear(device: Device, samples: Int16Array, features: Float32) -> tuple[float, int]:
+def _hear(device: Device, samples: Int16Array, features: Float32, hop: int) -> tuple[float, int]:
     """The front end on one clip: its largest error, and instructions a frame at the most."""
     heard = np.stack(list(device.hear(samples)), 1)
     counts = []
     device.machine.count(True)
-    for frame in device.hear(samples[: 10 * FrontEnd().hop_samples]):
+    for frame in device.hear(samples[: 10 * hop]):
         device.quantize(frame)
         counts.append(device.machine.instructions)
     device.machine.count(False)

@@ -15,9 +15,9 @@ from bench.ship.mcu_build import Cpu
 
 FLASH, FLASH_BYTES = 0x08000000, 2 << 20
 RAM, RAM_BYTES = 0x20000000, 512 << 10
-# Calls return here, behind all code; arguments lie here, behind all state.
+# Calls return here, behind all code; arguments lie here, in memory of their own.
 RETURN = FLASH + FLASH_BYTES - 0x100
-SCRATCH = RAM + (256 << 10)
+SCRATCH, SCRATCH_BYTES = RAM + (16 << 20), 1 << 20
 STACK, STACK_BYTES = RAM + RAM_BYTES, 64 << 10
 PAINT = 0xA5
 
@@ -87,6 +87,7 @@ class Machine:
         self._machine.ctl_set_cpu_model(getattr(self._arm, f"UC_CPU_ARM_CORTEX_{cpu.emulated}"))
         self._machine.mem_map(FLASH, FLASH_BYTES)
         self._machine.mem_map(RAM, RAM_BYTES)
+        self._machine.mem_map(SCRATCH, SCRATCH_BYTES)
         for address, content in image.segments:
             self._machine.mem_write(address, content)
         self.paint_stack()

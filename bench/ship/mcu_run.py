@@ -12,7 +12,7 @@ import numpy as np
 from bench.data.clips import corpus_of
 from bench.data.corpora.base import Corpus, Int16Array
 from bench.results.runs import RunFolder, load_integer
-from bench.ship.export import find_artifact
+from bench.ship.export import find_artifact, of_run
 from bench.ship.extras import extra
 from bench.ship.mcu import McuReport, measure
 from bench.ship.mcu_build import CPUS, OPTIMIZATION, compiler_version
@@ -65,7 +65,7 @@ def run_mcu(
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        report = measure(load_integer(artifact).integer, CPUS[config.cpu], clips, folder)
+        report = measure(of_run(load_integer(artifact).integer, run), CPUS[config.cpu], clips, folder)
     say(f"{run.run_id} on {config.cpu} ({report.cpu.note})")
     for line in table(report, config):
         say(line)
@@ -111,7 +111,7 @@ def table(report: McuReport, config: McuConfig) -> list[str]:
         f"  {report.shared_bytes:,} more for the compiler's helpers, {report.clip_bytes} for whole clips",
         whole("RAM: state, bytes", [part.state_bytes for part in parts]),
         whole("RAM: peak stack, bytes", [part.stack_bytes for part in parts]),
-        whole(f"instructions a step of {report.step_ms} ms, at most", [p.step_instructions for p in parts]),
+        whole(f"instructions a step of {report.step_ms:g} ms, at most", [p.step_instructions for p in parts]),
         line(f"estimated ms a step at {config.clock_mhz:g} MHz", *(f"{ms:.2f}" for ms in times_ms)),
         line("estimated share of real time", *(f"{ms / report.step_ms:.1%}" for ms in times_ms)),
         f"estimates take {cycles:g} cycles an instruction; the counts themselves are exact",
@@ -121,7 +121,7 @@ def table(report: McuReport, config: McuConfig) -> list[str]:
     ]
 
 
-def _verdict(step_ms: int, times_ms: list[float]) -> list[str]:
+def _verdict(step_ms: float, times_ms: list[float]) -> list[str]:
     """Says so where audio comes faster than it is processed."""
     if sum(times_ms) <= step_ms:
         return []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.files import write_atomically
+from bench.ship import onnx_task
 from bench.ship.extras import extra
 from bench.ship.onnx_timing import timing_of
 from bench.ship.onnx_weights import Form, Weights, in_int8, of_float, of_integer
@@ -17,11 +18,12 @@ from models.base import KwsModel
 from models.errors import KwsError, ModelError
 from models.integer.model import IntegerModel
 from models.integer.ops import Pool, buffer_frames, step_frames
+from models.task import Task
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-# Of what is written here, not of ONNX; stands in the file's only metadata, before its checksum.
+# Of what is written here, not of ONNX; stands in the file's last metadata, before its checksum.
 VERSION = 2
 KEY = "kws_bench"
 DIGEST = 16
@@ -40,6 +42,7 @@ def write_onnx(
     form: Form = "clip",
     weights: Literal["float", "int8"] = "float",
     max_buffer_len: int | None = None,
+    task: Task | None = None,
 ) -> int:
     """Writes a model as an ONNX file, as a whole or not at all.
 
@@ -56,6 +59,7 @@ def write_onnx(
         weights: Of a float model: as they are, or rounded to int8.
         max_buffer_len: Frames N that what takes all of time looks back on, in ``stream``; None for as
             many as everywhere.
+        task: What is asked of it, which the file then says; None: an integer model's own, or nothing.
 
     Returns:
         Bytes of the file.
@@ -63,7 +67,8 @@ def write_onnx(
     Raises:
         KwsError: The model has an operation that is not known, or ``onnx`` is not installed.
     """
-    data = to_bytes(_weights(model, weights), form, max_buffer_len)
+    asked = model.task if task is None and isinstance(model, IntegerModel) else task
+    data = to_bytes(_weights(model, weights), form, max_buffer_len, asked)
     write_atomically(path, data)
     return len(data)
 
@@ -77,7 +82,9 @@ def _weights(model: KwsModel | IntegerModel, weights: Literal["float", "int8"]) 
     return in_int8(found) if weights == "int8" else found
 
 
-def to_bytes(weights: Weights, form: Form, max_buffer_len: int | None = None) -> bytes:
+def to_bytes(
+    weights: Weights, form: Form, max_buffer_len: int | None = None, task: Task | None = None
+) -> bytes:
     """The file's content. The checksum, of all that stands before it, are its last bytes."""
     onnx = extra("onnx", "onnx")
     from bench.ship.onnx_graph import build_graph
@@ -91,6 +98,8 @@ def to_bytes(weights: Weights, form: Form, max_buffer_len: int | None = None) ->
         opset_imports=[onnx.helper.make_opsetid("", opset)],
         ir_version=10 if opset == OPSET_NEW else 8,
     )
+    for key, value in {} if task is None else onnx_task.properties(task).items():
+        model.metadata_props.add(key=key, value=value)
     model.metadata_props.add(key=KEY, value=f"{VERSION} {_about(weights, form)}{'0' * DIGEST}")
     onnx.checker.check_model(model, full_check=True)
     body: bytes = model.SerializeToString(deterministic=True)[:-DIGEST]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bench.ship.extras import extra
 from bench.ship.onnx_export import KEY, OnnxFileError, read_onnx
+from bench.ship.onnx_task import read_properties
 
 Array = npt.NDArray[np.float32]
 OnnxState = Mapping[str, Array]
@@ -18,6 +19,9 @@ OnnxState = Mapping[str, Array]
 
 class OnnxSpotter:
     """A model in ONNX Runtime, on the CPU, in either form.
+
+    Attributes:
+        asked: Classes, clips and front end, as the file says them; None where it is of before it did.
 
     Example::
 
@@ -44,7 +48,9 @@ class OnnxSpotter:
         self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._n_classes = self._session.get_outputs()[0].shape[1]
         self._shapes = {entry.name: entry.shape for entry in self._session.get_inputs()}
-        about = self._session.get_modelmeta().custom_metadata_map.get(KEY, "")
+        found = self._session.get_modelmeta().custom_metadata_map
+        self.asked = read_properties(found)
+        about = found.get(KEY, "")
         self._about = dict(entry.split("=") for entry in about.split() if "=" in entry)
 
     @classmethod

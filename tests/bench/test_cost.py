@@ -10,9 +10,10 @@ from compressors.chain import parse
 from models.base import KwsModel
 from models.crnn import CrnnSpec
 from models.errors import ModelError
-from models.registry import build
+from models.front_end import FrontEnd
+from models.registry import base_spec, build
 from models.shipped import saved, shipped
-from models.task import KeywordTask
+from models.task import KeywordTask, WordsTask
 
 BASE = CrnnSpec()
 PUBLISHED = pd.read_csv(Path(__file__).parents[2] / "results" / "kws_hw_published.csv", index_col="chain")
@@ -102,3 +103,21 @@ def test_latency_leaves_the_threads_alone() -> None:
     threads = torch.get_num_threads()
     assert latency_ms(built("ad+kd"), threads=1, runs=3) > 0
     assert torch.get_num_threads() == threads
+
+
+def test_macs_are_those_of_two_seconds_of_whatever_is_heard() -> None:
+    """A GRU runs once a frame: 50 frames a second of 20 bands, or 197.53 of hops of 81 samples."""
+    for front_end, frames in ((FrontEnd(20, 32, 20), 100), (FrontEnd(64, 30, 5.0625), 395)):
+        task = WordsTask(("yes", "no", "up"), front_end=front_end, clip_s=2.5)
+        found = cost(build(base_spec("gru", task)), front_end)
+        a_frame = 3 * 64 * (front_end.mels + 64) + 6 * 64 + 7 * 64
+        assert found.macs == frames * a_frame + 64 * 3 + 3
+        assert found.macs_per_s == pytest.approx(16000 / front_end.hop_samples * a_frame)
+
+
+def test_a_clip_of_any_length_is_timed() -> None:
+    heard: list[tuple[int, ...]] = []
+    model = build(base_spec("gru", WordsTask(("yes", "no"), front_end=FrontEnd(20, 32, 20), clip_s=2.5)))
+    model.register_forward_pre_hook(lambda _, inputs: heard.append(tuple(inputs[0].shape)))
+    latency_ms(model, model.spec.clip_frames, runs=1)
+    assert set(heard) == {(1, 20, 126)}

@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressors.chain import parse
 from models import registry
 from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.crnn import Crnn, CrnnSpec
-from models.errors import ModelError
+from models.errors import ChainError, ModelError
+from models.front_end import FrontEnd
 from models.graph.frames import frames_of
 from models.graph.units import width_groups
+from models.task import KeywordTask, WordsTask
 
 
 @dataclass(frozen=True)
@@ -154,3 +157,48 @@ def test_a_module_gives_logits_and_perhaps_energies(given: Any, monkeypatch: pyt
     registry.register("other", OtherSpec())(Odd)
     with pytest.raises(ModelError, match="the forward of Odd must give logits, or logits and energies"):
         registry.build(OtherSpec())(torch.zeros(1, 40, 9))
+
+
+def test_a_family_takes_what_a_task_needs() -> None:
+    task = WordsTask(("yes", "no", "up"), clip_s=1.5, front_end=FrontEnd(20, 32, 20))
+    spec = registry.base_spec("crnn", task)
+    assert spec == CrnnSpec(n_mels=20, n_classes=3, clip_frames=76)
+    assert registry.build(spec)(torch.zeros(2, 20, 76)).logits.shape == (2, 3)
+    family = registry.family("crnn").of(task)
+    assert (family.student, family.aligned) == (
+        CrnnSpec(channels=4, kernel=(15, 5), hidden=21, n_mels=20, n_classes=3, clip_frames=76),
+        CrnnSpec(channels=2, hidden=10, n_mels=20, n_classes=3, clip_frames=76),
+    )
+    assert registry.base_spec("crnn", KeywordTask()) == CrnnSpec()
+
+
+def test_what_hears_too_few_bands_is_left_out_or_refused() -> None:
+    few = KeywordTask(front_end=FrontEnd(mels=10))
+    family = registry.family("crnn").of(few)
+    assert family.student is None
+    assert family.aligned is not None
+    with pytest.raises(ModelError, match="bc-resnet: n_mels=10 must be a multiple of 40"):
+        registry.base_spec("bc-resnet", few)
+
+
+def test_a_specification_without_the_fields_is_used_as_it_is_or_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry, "_FAMILIES", copy(registry._FAMILIES))
+
+    class Other(KwsModel):
+        def forward(self, log_mel: Tensor) -> ModelOutput:
+            return ModelOutput(log_mel.mean(-1), None)
+
+    registry.register("other", OtherSpec())(Other)
+    assert registry.base_spec("other", KeywordTask("go", clip_s=2.0)) == OtherSpec(clip_frames=201)
+    with pytest.raises(ModelError, match=r"other: the task has 40 mel bands and 3 classes, and OtherSpec no"):
+        registry.base_spec("other", WordsTask(("yes", "no", "up")))
+
+
+def test_students_are_held_to_the_clips_of_their_task() -> None:
+    """Kernels of 20 and 15 frames, a step of 8: as many windows of 101 frames, not of 151."""
+    chain = "ad:kernel=5x15,hidden=10,channels=2+kd"
+    parse(chain, registry.base_spec("crnn", KeywordTask()))
+    with pytest.raises(ChainError, match="the base attends to 17 frames a clip and the student to 18"):
+        parse(chain, registry.base_spec("crnn", KeywordTask(clip_s=1.5)))

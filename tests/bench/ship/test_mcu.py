@@ -19,11 +19,12 @@ from bench.ship.mcu import Device, McuReport, ParityError, Part, measure, stream
 from bench.ship.mcu_build import CPUS, build_image
 from bench.ship.mcu_machine import FLASH, SCRATCH, Image, Machine, instructions_in
 from bench.ship.mcu_run import McuConfig, some_clips, table
+from models.front_end import FrontEnd
 from models.integer.file import load, to_bytes
 from models.integer.model import IntegerModel
-from models.integer.ops import Act, Attend, Conv, Gives, Gru, Input
+from models.integer.ops import Act, Attend, Conv, Gives, Gru, Input, MeanTime
 from models.integer.run import clip as clip_logits
-from models.task import KeywordTask
+from models.task import KeywordTask, WordsTask
 from tests.programs import PROGRAMS, filled
 
 PACKAGES = ("ziglang", "unicorn", "elftools")
@@ -244,3 +245,21 @@ def test_a_file_outside_a_run_has_no_clips(model: IntegerModel, tmp_path: Path) 
     result = call("mcu", tmp_path / "model.kws")
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert "give a run folder" in result.stderr
+
+
+@needs_extra
+@pytest.mark.slow
+@pytest.mark.parametrize("front_end", [FrontEnd(20, 32, 20), FrontEnd(128, 64, 5)])
+def test_other_front_ends_and_longer_clips_are_weighed(front_end: FrontEnd, tmp_path: Path) -> None:
+    """The second is the longest clip of the most bands: it fits into what is emulated."""
+    task = WordsTask(("yes", "no"), with_unknown=True, clip_s=4.0, front_end=front_end)
+    logits = Conv(inputs=(2,), rows=1, channels=3, gives=Gives.LOGITS)
+    conv = Conv(inputs=(0,), rows=1, channels=4, kernel_time=2, stride_time=2)
+    model = replace(filled((Input(mels=front_end.mels), conv, MeanTime(inputs=(1,)), logits)), task=task)
+    waveforms = np.random.default_rng(0).normal(0, 2000, (1, task.clip_samples)).astype(np.int16)
+    report = measure(model, CPUS["cortex-m4"], waveforms, tmp_path)
+    assert report.step_ms == 2 * front_end.hop_ms
+    assert report.frontend_error < 1e-3
+    # A quarter of a turn, corners, and two bytes for the place of each of half as many points.
+    window = front_end.window_samples
+    assert report.frontend.flash["tables"] == 4 * (window // 4 + 1) + 4 * (front_end.mels + 2) + window

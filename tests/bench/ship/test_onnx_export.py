@@ -1,5 +1,6 @@
 """ONNX files against the numbers that their operations stand for, and refusals of what is not whole."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import torch
 
 from bench.results.runs import RunFolder
 from bench.ship.export import export_run
-from bench.ship.onnx_export import DIGEST, OnnxFileError, _digest, read_onnx, to_bytes, write_onnx
+from bench.ship.onnx_export import DIGEST, KEY, OnnxFileError, _digest, read_onnx, to_bytes, write_onnx
 from bench.ship.onnx_timing import timing_of
 from bench.ship.onnx_weights import in_float, in_int8, of_float, of_integer
 from compressors.chain import parse
 from models.crnn import CrnnSpec
 from models.errors import ModelError
+from models.front_end import FrontEnd
 from models.integer.model import IntegerModel
 from models.integer.ops import (
     Act,
@@ -33,7 +35,7 @@ from models.integer.ops import (
     buffer_frames,
 )
 from models.shipped import shipped
-from models.task import KeywordTask
+from models.task import KeywordTask, WordsTask
 from tests.programs import ATTENTION, CAUSAL, MELS, PROGRAMS, filled
 from tests.random_programs import random_program
 from tests.real_numbers import decisions_of, logits_of, real_numbers
@@ -401,7 +403,7 @@ def test_other_files_are_refused_with_the_reason(tmp_path: Path) -> None:
         read_onnx(path)
     write_onnx(model(ATTENTION), path)
     newer = onnx.load_model_from_string(path.read_bytes())
-    newer.metadata_props[0].value = "3" + newer.metadata_props[0].value[1:]
+    newer.metadata_props[-1].value = "3" + newer.metadata_props[-1].value[1:]
     body = newer.SerializeToString()[:-DIGEST]
     path.write_bytes(body + _digest(body))
     with pytest.raises(OnnxFileError, match="of version 3 and this toolkit reads up to 2"):
@@ -417,7 +419,7 @@ def test_a_stream_of_version_1_is_run_step_by_step_alone(tmp_path: Path) -> None
     path = tmp_path / "m.onnx"
     write_onnx(model(ATTENTION), path, form="stream")
     older = onnx.load_model_from_string(path.read_bytes())
-    older.metadata_props[0].value = "1 " + "0" * DIGEST
+    older.metadata_props[-1].value = "1 " + "0" * DIGEST
     body = older.SerializeToString()[:-DIGEST]
     path.write_bytes(body + _digest(body))
     spotter = OnnxSpotter.open(path)
@@ -450,3 +452,21 @@ def test_runs_in_floating_point_are_exported(chain: str, exact: bool, tmp_path: 
     streamed = OnnxSpotter.open(stream).stream(log_mel)[:, -1]
     np.testing.assert_allclose(streamed, OnnxSpotter.open(clip).logits(log_mel), atol=1e-5)
     assert stream.parent == run.path / "export" / "onnx"
+
+
+def test_a_file_says_what_is_asked_of_it_to_any_tool(tmp_path: Path) -> None:
+    """By onnx alone, and by the toolkit; a float model says what it is told, an integer one its own task."""
+    path, front = tmp_path / "m.onnx", FrontEnd(window_ms=32, hop_ms=10.5)
+    task = WordsTask(("yes", "\u0646\u0639\u0645"), clip_s=1.25, front_end=front)
+    for told in (replace(model(ATTENTION), task=task), model_of(CrnnSpec(channels=2, hidden=10))):
+        write_onnx(told, path, form="stream", task=task)
+        held = {one.key: one.value for one in onnx.load(path).metadata_props}
+        assert list(held)[-1] == KEY
+        assert json.loads(held["classes"]) == ["yes", "\u0646\u0639\u0645"]
+        numbers = ("clip_s", "sample_rate_hz", "mels", "window_ms", "hop_ms")
+        assert [float(held[name]) for name in numbers] == [1.25, 16000, 40, 32, 10.5]
+        assert OnnxSpotter.open(path).asked == (task.text, task.classes, 1.25, front)
+    write_onnx(replace(model(ATTENTION), task=task), path)
+    assert OnnxSpotter.open(path).asked == (task.text, task.classes, 1.25, front)
+    write_onnx(model_of(CrnnSpec(channels=2, hidden=10)), path)
+    assert OnnxSpotter.open(path).asked is None
