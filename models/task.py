@@ -140,6 +140,10 @@ class KeywordTask(Task):
         return {"keyword": self.keyword} | _not_default(self)
 
 
+# The task of a model of which nobody says another: usual clips, and a word without a name.
+UNNAMED = KeywordTask(keyword="")
+
+
 @dataclass(frozen=True)
 class WordsTask(Task):
     """Several words, each a class of its own.

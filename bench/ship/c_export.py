@@ -16,7 +16,7 @@ from bench.ship.c_plan import Plan
 from bench.ship.c_program import functions, window_size
 from models.errors import ModelError
 from models.integer.model import INPUT_FORMAT, LOGIT_BITS, IntegerModel
-from models.integer.ops import Attend, Gru, MeanTime, Window, buffer_frames
+from models.integer.ops import Attend, Gru, MeanTime, Window
 
 SOURCES = ("kws_model.h", "kws_model.c", "kws_frontend.h", "kws_frontend.c", "example_main.c", "BUILD.md")
 LAYERS = "kws_layers.c"
@@ -58,7 +58,7 @@ def texts(model: IntegerModel, name: str = "") -> dict[str, str]:
     program = functions(plan, made)
     return frontend_texts(model.task.front_end) | {
         "sizes": sizes(model, name),
-        "buffer": str(buffer_frames(model.step_frames)),
+        "buffer": str(model.buffer),
         "state": state(plan),
         "weights": weights(made),
         "layers": layers(made),

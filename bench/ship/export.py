@@ -17,9 +17,9 @@ from models.base import KwsModel
 from models.errors import KwsError, ResultsError
 from models.integer import file as kws_file
 from models.integer.kws import KWS_FILE
-from models.integer.model import UNNAMED, IntegerModel
+from models.integer.model import IntegerModel
 from models.registry import base_spec
-from models.task import Task
+from models.task import UNNAMED, Task
 
 Writer = Callable[[IntegerModel, Path, str], list[Path]]
 Weights = Literal["float", "int8"]

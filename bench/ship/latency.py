@@ -134,7 +134,7 @@ def torch_runtime(weights: str, model: KwsModel, clip_frames: int) -> Runtime:
     """
     graph = graph_of(model.running())
     flow = flows_of(graph)[graph.logits]
-    mels, kept = graph.nodes[0].axes[1].size, buffer_frames(flow.step)
+    mels, kept = graph.nodes[0].axes[1].size, buffer_frames(flow.step, clip_frames=clip_frames)
     # Past the first decision and the next N, each chunk of a step makes one.
     frames = (clip_frames, flow.step, flow.first + 1 + kept * flow.step)
     clip, chunk, before = (torch.zeros(1, mels, count) for count in frames)
@@ -159,7 +159,7 @@ def c_runtime(model: IntegerModel, folder: Path) -> Runtime:
     frame, logits = ctypes.c_void_p(features.ctypes.data), (ctypes.c_int32 * model.n_classes)()
     while not code.kws_model_push(memory, frame, logits):
         pass
-    for _ in range(buffer_frames(hop) * hop):
+    for _ in range(model.buffer * hop):
         code.kws_model_push(memory, frame, logits)
 
     def step() -> None:

@@ -20,7 +20,6 @@ from models.graph.stream import stream_of
 from models.integer.fixed_point import Int
 from models.integer.kws import IntegerKws
 from models.integer.model import IntegerModel
-from models.integer.ops import buffer_frames
 from models.integer.run import clip as clip_logits
 
 Float32 = npt.NDArray[np.float32]
@@ -167,7 +166,7 @@ def stream_logits(model: IntegerModel, log_mel: Float32, max_buffer_len: int | N
 
     They come as single-precision numbers, so those of 2^24 and more, 256 as logits, are rounded.
     """
-    stream = stream_of(IntegerKws(model).eval(), max_buffer_len or buffer_frames(model.step_frames))
+    stream = stream_of(IntegerKws(model).eval(), max_buffer_len or model.buffer)
     (logits,), _ = stream.push(torch.from_numpy(log_mel[None]), stream.start(1))
     whole: Int = np.rint(logits.double().numpy() / model.formats[-1].step).astype(np.int64)
     return whole
@@ -188,7 +187,7 @@ def _compare(device: Device, model: IntegerModel, features: Float32) -> None:
 def _model_step(device: Device, model: IntegerModel, features: Float32) -> int:
     """Instructions from one step's logits to the next, at the most, once what takes all of time is full."""
     frames = [frame for clip in features for frame in model.quantize_input(clip).T]
-    steps = buffer_frames(model.step_frames) + 4
+    steps = model.buffer + 4
     while len(frames) < steps * model.step_frames + Plan(model).first[len(model.program) - 1] + 1:
         frames = frames * 2
     warm = len(frames) - 4 * model.step_frames

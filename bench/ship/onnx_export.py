@@ -89,7 +89,8 @@ def to_bytes(
     onnx = extra("onnx", "onnx")
     from bench.ship.onnx_graph import build_graph
 
-    kept = buffer_frames(step_frames(weights.program)[-1]) if max_buffer_len is None else max_buffer_len
+    usual = buffer_frames(step_frames(weights.program)[-1], clip_frames=task.frames if task else 0)
+    kept = usual if max_buffer_len is None else max_buffer_len
     if kept < 1:
         raise ModelError(f"a buffer of {kept} frames holds nothing; it must be at least 1")
     opset = OPSET_NEW if _needs_new(weights) else OPSET

@@ -21,7 +21,6 @@ from models.base import KwsModel
 from models.errors import KwsError
 from models.integer.kws import IntegerKws
 from models.integer.model import LOGIT_BITS, IntegerModel
-from models.integer.ops import buffer_frames
 
 Array = npt.NDArray[np.float32]
 Logits = npt.NDArray[np.float64]
@@ -107,7 +106,7 @@ def _makers(
     contents = {"ONNX Runtime, float": in_float(weights), "ONNX Runtime, integer weights": weights}
     for name, content in contents.items():
         for form in FORMS:
-            yield name, form, TORCH, FLOAT_LIMIT, partial(_onnx, content, log_mel, form)
+            yield name, form, TORCH, FLOAT_LIMIT, partial(_onnx, content, log_mel, form, model.buffer)
     for form in FORMS:
         yield INTEGER, form, TORCH, ROUNDING_LIMIT, partial(references.__getitem__, (INTEGER, form))
     for form in FORMS:
@@ -126,16 +125,16 @@ def _spotted(spotter: KwsModel, model: IntegerModel, log_mel: Array, form: str) 
         if form == "clip":
             logits = spotter(heard).logits
         else:
-            state = spotter.init_state(len(heard), buffer_frames(model.step_frames))
+            state = spotter.init_state(len(heard), model.buffer)
             logits, _ = spotter.stream(heard, state)
     found: Logits = logits.double().numpy()
     return found
 
 
-def _onnx(weights: Weights, log_mel: Array, form: str) -> Logits:
+def _onnx(weights: Weights, log_mel: Array, form: str, kept: int) -> Logits:
     if form == "clip":
         return OnnxSpotter(to_bytes(weights, "clip")).logits(log_mel).astype(np.float64)
-    return OnnxSpotter(to_bytes(weights, "stream")).stream(log_mel).astype(np.float64)
+    return OnnxSpotter(to_bytes(weights, "stream", kept)).stream(log_mel).astype(np.float64)
 
 
 def _host(model: IntegerModel, log_mel: Array, folder: Path, form: str) -> Logits:

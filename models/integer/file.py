@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import KwsError, ModelError
-from models.integer.model import INPUT_FORMAT, UNNAMED, IntegerModel, Quantized, check
+from models.integer.model import INPUT_FORMAT, IntegerModel, Quantized, check
 from models.integer.ops import (
     KINDS,
     Act,
@@ -33,7 +33,7 @@ from models.integer.ops import (
 )
 from models.integer.packing import Reader, number, pack, unpack
 from models.integer.task_bytes import read_task, task_bytes
-from models.task import Task
+from models.task import UNNAMED, Task
 
 MAGIC = b"KWS\x1a"
 VERSION, FIRST, WITHOUT_TASK = 3, 1, 2

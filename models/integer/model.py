@@ -18,10 +18,8 @@ from models.errors import ModelError
 from models.integer.fixed_point import Int, multiplier_of, saturate
 from models.integer.formats import (
     CURVES,
-    ENERGY_BITS,
     GATE_BITS,
     INPUT_FORMAT,
-    LOG2_E,
     LOGIT_BITS,
     PRE,
     PRE_BITS,
@@ -43,24 +41,22 @@ from models.integer.ops import (
     Pool,
     Program,
     Shape,
+    buffer_frames,
     least_frames,
     shapes_of,
     step_frames,
 )
-from models.task import KeywordTask, Task
+from models.task import UNNAMED, Task
 
 __all__ = [
     "CURVES",
-    "ENERGY_BITS",
     "GATE_BITS",
     "INPUT_FORMAT",
     "JOIN_BITS",
     "LIMIT",
-    "LOG2_E",
     "LOGIT_BITS",
     "PRE",
     "PRE_BITS",
-    "UNNAMED",
     "WHOLE_BITS",
     "Format",
     "IntegerModel",
@@ -80,8 +76,6 @@ __all__ = [
 ]
 
 LIMIT = 2**31 - 1
-# The task of a model of which nobody says another: usual clips, and a word without a name.
-UNNAMED = KeywordTask(keyword="")
 # Bits of the factors that bring values to one step.
 JOIN_BITS = 15
 
@@ -165,6 +159,11 @@ class IntegerModel:
     def step_frames(self) -> int:
         """Mel frames from one decision to the next."""
         return step_frames(self.program)[-1]
+
+    @property
+    def buffer(self) -> int:
+        """Frames that a stream looks back on."""
+        return buffer_frames(self.step_frames, clip_frames=self.task.frames)
 
     @property
     def least_frames(self) -> int:

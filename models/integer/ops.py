@@ -279,15 +279,17 @@ def least_frames(program: Program) -> int:
     return need[0]
 
 
-def buffer_frames(step_frames: int, look_back: int = LOOK_BACK_FRAMES) -> int:
-    """Frames that a stream looks back on unless it is told otherwise: as many as 1.92 seconds have.
+def buffer_frames(step_frames: int, look_back: int = LOOK_BACK_FRAMES, *, clip_frames: int = 0) -> int:
+    """Frames that a stream looks back on unless it is told otherwise: of 192 mel frames, or a longer clip.
 
     Args:
         step_frames: Mel frames from one to the next.
         look_back: Mel frames in all.
+        clip_frames: Mel frames of a clip.
 
     Example:
-        >>> buffer_frames(8), buffer_frames(2), buffer_frames(400)
-        (24, 96, 1)
+        >>> buffer_frames(8), buffer_frames(400), buffer_frames(8, clip_frames=401)
+        (24, 1, 51)
     """
-    return max(1, look_back // step_frames)
+    longer = -(-clip_frames // step_frames) if clip_frames > look_back else 1
+    return max(look_back // step_frames, longer)
