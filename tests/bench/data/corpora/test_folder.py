@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.data.corpora import folder as folder_module
-from bench.data.corpora.base import CLIP_SAMPLES, Corpus, Int16Array, cache_dir
+from bench.data.corpora import recordings
+from bench.data.corpora.base import Corpus, Int16Array, cache_dir
 from bench.data.corpora.folder import folder_corpus
 from bench.data.corpora.splits import speaker_of, which_split
 from models.errors import CorpusError
@@ -57,6 +57,7 @@ SPEAKERS = {
 }
 ALL_SPEAKERS = [speaker for speakers in SPEAKERS.values() for speaker in speakers]
 WORDS = ("no", "yes")
+SECOND = 16_000
 ARABIC = os.environ.get("KWS_BENCH_ARABIC")
 SPEECH = os.environ.get("KWS_BENCH_SPEECH")
 
@@ -78,13 +79,13 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
-def samples_of(path: Path, length: int = CLIP_SAMPLES) -> Int16Array:
+def samples_of(path: Path, length: int = SECOND) -> Int16Array:
     """Noise that differs from file name to file name."""
     rng = np.random.default_rng(zlib.crc32(f"{path.parent.name}/{path.stem}".encode()))
     return rng.integers(-3_000, 3_000, length, dtype=np.int16)
 
 
-def write_clip(path: Path, length: int = CLIP_SAMPLES, rate_hz: int = 16_000) -> None:
+def write_clip(path: Path, length: int = SECOND, rate_hz: int = 16_000) -> None:
     """A clip with the samples of ``samples_of``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples_of(path, length), rate_hz)
@@ -127,7 +128,7 @@ def test_the_speaker_stands_before_the_mark(source: str, speaker: str) -> None:
 def test_clips_and_table_belong_together(data: Path) -> None:
     corpus = open_folder(data)
     assert corpus.name == "data"
-    assert corpus.waveforms.shape == (54, CLIP_SAMPLES)
+    assert corpus.waveforms.shape == (54, SECOND)
     assert corpus.clips["source"].is_monotonic_increasing
     for row, clip in enumerate(corpus.clips.itertuples()):
         np.testing.assert_array_equal(corpus.waveforms[row], samples_of(data / str(clip.source)))
@@ -256,7 +257,7 @@ def test_a_touched_file_is_hashed_again_but_not_decoded_again(data: Path) -> Non
 
 def test_every_change_is_another_corpus(data: Path) -> None:
     def rewrite() -> None:
-        soundfile.write(data / "no" / "eb67fcbc_nohash_0.wav", np.zeros(CLIP_SAMPLES, np.int16), 16_000)
+        soundfile.write(data / "no" / "eb67fcbc_nohash_0.wav", np.zeros(SECOND, np.int16), 16_000)
 
     changes: list[Callable[[], object]] = [
         rewrite,
@@ -337,7 +338,7 @@ def test_a_build_that_was_stopped_starts_clean(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder_module, "read_clip", stopped)
+        patch.setattr(recordings, "read_audio", stopped)
         with pytest.raises(KeyboardInterrupt):
             open_folder(data)
     assert not any(entry.is_dir() for entry in (cache / "corpora").iterdir())
@@ -359,7 +360,7 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(
         return samples_of(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder_module, "read_clip", grows)
+        patch.setattr(recordings, "read_audio", grows)
         with pytest.raises(CorpusError, match="was changed while it was read"):
             open_folder(data)
     assert len(open_folder(data).clips) == 55
@@ -367,13 +368,13 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(
 
 def test_two_at_once_build_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     builds, hashes = [], []
-    build = folder_module._build
+    build = recordings._build
 
     def counted(*args: object) -> None:
         builds.append(1)
         build(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(folder_module, "_build", counted)
+    monkeypatch.setattr(recordings, "_build", counted)
     threads = [threading.Thread(target=lambda: hashes.append(open_folder(data).hash)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -435,8 +436,8 @@ def test_a_thousand_real_speakers() -> None:
     decoded = {row: soundfile.read(Path(str(SPEECH)) / corpus.clips["source"][row]) for row in (0, 9_000)}
     for row, (samples, rate_hz) in decoded.items():
         assert rate_hz == 16_000
-        before = (CLIP_SAMPLES - len(samples)) // 2
-        expected = np.pad(samples, (before, CLIP_SAMPLES - len(samples) - before))
+        before = (SECOND - len(samples)) // 2
+        expected = np.pad(samples, (before, SECOND - len(samples) - before))
         np.testing.assert_allclose(corpus.waveforms[row] / 32_768, expected, atol=1.1 / 32_768)
 
 
@@ -445,7 +446,7 @@ def test_a_thousand_real_speakers() -> None:
 def test_the_real_recordings() -> None:
     root = Path(str(ARABIC))
     corpus = open_folder(root)
-    assert corpus.waveforms.shape == (3_840, CLIP_SAMPLES)
+    assert corpus.waveforms.shape == (3_840, SECOND)
     assert len(corpus.words) == 16
     assert corpus.skipped == ()
     for split, name in (("validation", "validation_list.txt"), ("test", "testing_list.txt")):

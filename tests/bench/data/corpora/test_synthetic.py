@@ -215,7 +215,7 @@ def test_workers_end_with_whoever_waits_for_them(
         assert gone(parent.pid, within_s=2)
     assert not list(tmp_path.rglob(".kws-bench-*")), "neither half a file nor an engine"
     for shard in cache.glob(".synthetic-*/speech/*.npy"):
-        assert np.load(shard).shape[1:] == (base.CLIP_SAMPLES,)
+        assert np.load(shard).shape[1:] == (16_000,)
 
 
 def test_two_at_once_build_once(built: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
