@@ -48,16 +48,16 @@ def cut_clip(samples: Int16Array, first: int, last: int, clip_samples: int) -> I
 def _loudest_start(samples: Int16Array, clip_samples: int) -> int:
     """Where the loudest stretch begins that is no mere click.
 
-    What much of a stretch's energy comes from within a blink is a click. Another stretch is taken where it
-    has far more without the clicks; else the first one stays, clicks and all.
+    A click is a blink that holds much of the energy around it. Another stretch is taken where it has far
+    more without the clicks; else the first one stays, clicks and all.
     """
     start = _most_energy(samples, clip_samples)
     for _ in range(MOST_STEPS):
-        stretch = samples[start : start + clip_samples]
-        click = _most_energy(stretch, CLICK_SAMPLES)
-        if _energy(stretch[click : click + CLICK_SAMPLES]) > CLICK_SHARE * _energy(stretch):
+        click = start + _most_energy(samples[start : start + clip_samples], CLICK_SAMPLES)
+        around = samples[max(0, click - clip_samples // 2) : click + clip_samples // 2]
+        if _energy(samples[click : click + CLICK_SAMPLES]) > CLICK_SHARE * _energy(around):
             samples = samples.copy()
-            samples[start + click : start + click + CLICK_SAMPLES] = 0
+            samples[click : click + CLICK_SAMPLES] = 0
             continue
         other = _most_energy(samples, clip_samples)
         left, there = (_energy(samples[at : at + clip_samples]) for at in (start, other))
