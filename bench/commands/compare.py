@@ -49,7 +49,7 @@ def compare(
 ) -> None:
     """Hold tables of results against the first one, label by label.
 
-    Quality is only compared on the same corpus, keyword and split; cost always. With the published table
+    Quality is only compared on the same corpus, task and split; cost always. With the published table
     (results/kws_hw_published.csv) the result is a ledger of MACs, parameters and sizes.
 
     With --test, labels of one table are tested pair by pair: the difference on the same test clips, its
@@ -94,7 +94,7 @@ def _test(
 
     if len(tables) != 1 or len(measures) > 1 or limits:
         raise click.UsageError("--test takes one table, one --measure and no --fail-if")
-    pairs = compare_labels(tables[0], labels, measures[0] if measures else "one_minus_auc", keyword)
+    pairs = compare_labels(tables[0], labels, measures[0] if measures else "", keyword)
     sheets = [sheet_of_pairs(tables[0].name, pairs)]
     if form == "table":
         plain_console().print(as_rich(sheets))

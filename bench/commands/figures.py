@@ -18,15 +18,16 @@ import click
 def figures(table: Path, out: Path | None, kinds: tuple[str, ...]) -> None:
     """Draw every figure from a table; nothing is trained.
 
-    All but 'det' need the table alone; that one reads the clip scores in runs/ beside it. A table of several
-    corpora or keywords gets a folder for each.
+    All but 'det' and 'confusion' need the table alone; those read what the runs in runs/ beside it kept of
+    their clips. A table of several corpora or tasks gets a folder for each.
     """
-    from bench.figures.plots import ALL_KINDS, draw_figures
+    from bench.figures.plots import draw_figures, kinds_of
     from bench.results.table import RESULTS_FILE, load_results
 
     beside = table.parent / "figures"
     out = out or (beside if table.name == RESULTS_FILE else beside / table.stem)
-    drawn = draw_figures(load_results(table), out, kinds or ALL_KINDS, table.parent / "runs")
+    rows = load_results(table)
+    drawn = draw_figures(rows, out, kinds or kinds_of(rows), table.parent / "runs")
     for path in drawn.written:
         click.echo(path)
     for line in drawn.left_out:

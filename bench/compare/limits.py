@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bench.compare.tables import COST, EFFORT, ROUNDING, Comparison, measure_named
+from bench.compare.columns import COST, EFFORT, measure_named
+from bench.compare.tables import ROUNDING, Comparison
+from bench.quality.measures import known_measures
 from models.errors import ResultsError
 from models.numbers import number
 
-PATTERN = re.compile(r"\s*(\w+)\s*([<>])\s*([+-][^\s%]*)\s*(%?)\s*")
+PATTERN = re.compile(r"\s*(\w(?:[^<>]*\w)?)\s*([<>])\s*([+-][^\s%]*)\s*(%?)\s*")
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,10 @@ def parse_limit(text: str) -> Limit:
         )
     name, way, signed, percent = found.groups()
     if measure_named(name) is None:
+        names = dict.fromkeys(each.name for each in known_measures())
         raise ResultsError(
-            f"--fail-if {text!r}: no measure {name!r}; there is: au_fa_fr, auc, one_minus_auc, eer, "
-            f"frr_at_far_..., accuracy, validation_..., {', '.join((*COST, *EFFORT))}"
+            f"--fail-if {text!r}: no measure {name!r}; there is: {', '.join(names)}, frr_at_far_1pct_WORD, "
+            f"validation_..., {', '.join((*COST, *EFFORT))}"
         )
     try:
         amount = number(signed)

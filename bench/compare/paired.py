@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from bench.compare.report import Sheet
-from bench.compare.tables import IDENTITY, known, measure_named
+from bench.compare.tables import IDENTITY, asked, known
+from bench.quality.measures import Measure, measure_of
 from bench.quality.paired import (
     NOTHING_SHOWN,
     PairedScores,
@@ -23,17 +24,17 @@ from bench.quality.paired import (
     paired_difference_over_tasks,
     verdict,
 )
-from bench.quality.resampling import MEASURES
 from bench.results.scores import Scores, read_scores
 from bench.results.table import load_results
 from bench.texts import several
-from models.errors import ResultsError
+from models.errors import KwsError, ResultsError
+from models.task import KeywordTask, Task
 
 ALL = "all"
 # With as many there are 780 pairs, and hardly a difference is left after their correction.
 MOST_LABELS = 40
 # What two runs must share for their scores to be of the same clips.
-SAME = ("corpus_hash", "split")
+SAME = ("corpus_hash", "split", "clip_s")
 COLUMNS = [
     *("a", "b", "measure", "a_mean", "b_mean", "difference", "low", "high", "p_value", "p_corrected"),
     *("verdict", "keywords", "runs", "clips", "keyword_clips", "speakers", "reason"),
@@ -41,14 +42,14 @@ COLUMNS = [
 
 
 def compare_labels(
-    path: Path, labels: Sequence[str], measure: str = "one_minus_auc", keyword: str | None = None
+    path: Path, labels: Sequence[str], measure: str = "", keyword: str | None = None
 ) -> pd.DataFrame:
     """Every pair of labels of a table: paired difference on the same test clips, corrected for their number.
 
     Args:
         path: The table; its run folders lie in ``runs/`` beside it.
         labels: Two or more of its labels, or ``all``.
-        measure: A quality figure on test.
+        measure: A figure that the task has; empty: the one that rows of it are tested by.
         keyword: Compare on this one alone; None: on the mean over all that the table has.
 
     Returns:
@@ -57,8 +58,6 @@ def compare_labels(
     Raises:
         ResultsError: No such label or measure, runs of other clips, or scores that are not there.
     """
-    if measure not in MEASURES:
-        raise ResultsError(f"no measure {measure!r} to test; there is: {', '.join(MEASURES)}")
     table = load_results(path)
     rows = table[table["status"].eq("ok")] if "status" in table else table
     if keyword is not None:
@@ -70,14 +69,14 @@ def compare_labels(
     runs = {label: _runs(rows, label, path) for label in _chosen(labels, table, rows)}
     _refuse_other_clips(runs)
     folder = path.parent / "runs"
+    tasks = _tasks((row for found in runs.values() for row in found), folder)
+    chosen = _measure(next(iter(tasks.values())), measure)
     scores = {
         label: [read_scores(folder / str(row["run_id"]), speakers=True) for row in found]
         for label, found in runs.items()
     }
-    lines = [_pair(a, b, runs, scores, measure) for a, b in combinations(runs, 2)]
+    lines = [_pair(a, b, runs, scores, chosen.name, tasks) for a, b in combinations(runs, 2)]
     corrected = holm([line["p_value"] for line in lines])
-    known_measure = measure_named(measure)
-    assert known_measure is not None
     for line, p_value in zip(lines, corrected, strict=True):
         line["p_corrected"] = p_value
         line["verdict"] = verdict(
@@ -85,7 +84,7 @@ def compare_labels(
             line["b"],
             line["difference"],
             p_value,
-            lower_is_better=known_measure.lower_is_better,
+            lower_is_better=chosen.lower_is_better,
         )
     return pd.DataFrame(lines, columns=COLUMNS)
 
@@ -114,7 +113,7 @@ def _runs(rows: pd.DataFrame, label: str, path: Path) -> list[dict[str, Any]]:
         raise ResultsError(f"no run of {label} in {path.name} ended well")
     if any(not known(row.get("run_id")) for row in found):
         raise ResultsError(f"{path.name} does not say which runs it is of: it has no run_id for {label}")
-    for column in ("chain", *(name for name in IDENTITY if name != "keyword")):
+    for column in ("chain", *(name for name in IDENTITY if name not in ("keyword", "task"))):
         values = list(dict.fromkeys(known(row.get(column)) for row in found))
         if len(values) > 1:
             raise ResultsError(f"{label} stands for different runs: {column} {values[0]!r} and {values[1]!r}")
@@ -126,7 +125,39 @@ def _runs(rows: pd.DataFrame, label: str, path: Path) -> list[dict[str, Any]]:
 
 def _made(row: Mapping[str, Any]) -> tuple[str, str]:
     """What runs of two labels are paired by."""
-    return known(row.get("keyword")), known(row.get("seed"))
+    return known(row.get("keyword")) or asked(row), known(row.get("seed"))
+
+
+def _tasks(rows: Iterable[Mapping[str, Any]], folder: Path) -> dict[str, Task]:
+    """The tasks of rows, by what they are paired by; several only of keywords.
+
+    Raises:
+        ResultsError: There are others beside each other, or a run does not say its task.
+    """
+    found: dict[str, Task] = {}
+    for row in rows:
+        name, keyword = _made(row)[0], known(row.get("keyword"))
+        if name not in found:
+            found[name] = KeywordTask(keyword) if keyword or not name else _task_of(folder, row)
+    others = [task for task in found.values() if not isinstance(task, KeywordTask)]
+    if others and len(found) > 1:
+        first, second = list(found.values())[:2]
+        raise ResultsError(f"different tasks cannot be tested together: {first.text} and {second.text}")
+    return found
+
+
+def _task_of(folder: Path, row: Mapping[str, Any]) -> Task:
+    # The table has its name alone; what reads it needs torch.
+    from bench.results.runs import RunFolder
+
+    return RunFolder(folder / str(row["run_id"])).task()
+
+
+def _measure(task: Task, name: str) -> Measure:
+    try:
+        return measure_of(task, name or task.tested)
+    except KwsError as error:
+        raise ResultsError(f"--test: {error}") from None
 
 
 def _refuse_other_clips(runs: Mapping[str, list[dict[str, Any]]]) -> None:
@@ -140,7 +171,11 @@ def _refuse_other_clips(runs: Mapping[str, list[dict[str, Any]]]) -> None:
 
 
 def _matched(
-    a: str, b: str, runs: Mapping[str, list[dict[str, Any]]], scores: Mapping[str, list[Scores]]
+    a: str,
+    b: str,
+    runs: Mapping[str, list[dict[str, Any]]],
+    scores: Mapping[str, list[Scores]],
+    tasks: Mapping[str, Task],
 ) -> list[PairedScores]:
     """The scores of the runs that two labels both have, keyword by keyword."""
     made = {name: dict(zip(map(_made, runs[name]), scores[name], strict=True)) for name in (a, b)}
@@ -151,7 +186,7 @@ def _matched(
     sets: dict[str, PairedScores] = {}
     for run in both:
         word, one, other = run[0], made[a][run], made[b][run]
-        first = sets.setdefault(word, PairedScores(one.labels, [], one.known_speakers))
+        first = sets.setdefault(word, PairedScores(one.labels, [], one.known_speakers, tasks[word]))
         for each in (one, other):
             same = (
                 np.array_equal(each.labels, first.labels),
@@ -169,14 +204,16 @@ def _pair(
     runs: Mapping[str, list[dict[str, Any]]],
     scores: Mapping[str, list[Scores]],
     measure: str,
+    tasks: Mapping[str, Task],
 ) -> dict[str, Any]:
-    sets = _matched(a, b, runs, scores)
+    sets = _matched(a, b, runs, scores, tasks)
     found = paired_difference_over_tasks(sets, measure)
     shared = {_made(row) for row in runs[a]} & {_made(row) for row in runs[b]}
     means = {
         label: float(np.mean([row.get(measure, math.nan) for row in runs[label] if _made(row) in shared]))
         for label in (a, b)
     }
+    of_keyword = all(isinstance(task, KeywordTask) for task in tasks.values())
     fewer = len(shared) < max(len(runs[a]), len(runs[b]))
     return {
         "a": a,
@@ -191,7 +228,7 @@ def _pair(
         "keywords": len(sets),
         "runs": len(shared),
         "clips": len(scores[a][0].labels),
-        "keyword_clips": int(scores[a][0].labels.sum()),
+        "keyword_clips": int(scores[a][0].labels.sum()) if of_keyword else math.nan,
         "speakers": len(np.unique(scores[a][0].known_speakers)),
         "reason": found.reason or (f"on the {len(shared)} runs that both have" if fewer else ""),
     }
@@ -211,7 +248,9 @@ def sheet_of_pairs(name: str, pairs: pd.DataFrame) -> Sheet:
         for line in lines
     )
     first = lines[0]
-    counts = f"{first['clips']:,} test clips, {first['keyword_clips']} of the keyword"
+    counts = f"{first['clips']:,} test clips"
+    if known(first["keyword_clips"]):
+        counts += f", {first['keyword_clips']} of the keyword"
     words, seeds = first["keywords"], first["runs"] // first["keywords"]
     if words > 1:
         counts = f"{first['clips']:,} test clips, some {first['keyword_clips']} of each of {words} keywords"

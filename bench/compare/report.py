@@ -14,13 +14,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.compare.columns import is_quality, measure_named
 from bench.compare.ledger import DEAD_MACS, DEAD_PARAMS, ledger
-from bench.compare.tables import Comparison, measure_named
+from bench.compare.tables import Comparison
+from bench.quality.measures import measures_in
 from bench.texts import several
 from models.errors import ResultsError
 
-MAIN = ("au_fa_fr", "size_kb", "macs")
-MAIN_COST = ("size_kb", "macs", "params")
+MAIN_COST = ("size_kb", "macs")
+# Where no quality can be set side by side.
+MAIN_WITHOUT = (*MAIN_COST, "params")
 HEADINGS = {"macs": "kMACs", "size_kb": "KB", "theoretical_kb": "theoretical KB", "latency_ms": "latency ms"}
 GROUPS = {"quality": "quality on test", "validation": "quality on validation", "effort": "epochs and seconds"}
 LEDGER_WORDS = {"MACs": "macs", "params": "params", "size": "size_kb"}
@@ -62,7 +65,8 @@ def sheet(comparison: Comparison, measures: Sequence[str] = ()) -> Sheet:
         if name not in there:
             raise ResultsError(f"no measure {name!r} to compare; there is: {', '.join(there) or 'none'}")
     compared = changes[changes["verdict"] != "not compared"]
-    default = MAIN if "au_fa_fr" in set(compared["measure"]) else MAIN_COST
+    headlines = [each.name for each in measures_in(list(dict.fromkeys(compared["measure"]))) if each.headline]
+    default = (*headlines, *MAIN_COST) if headlines else MAIN_WITHOUT
     columns = tuple(measures) or tuple(name for name in default if name in there)
     cells = {(row.label, row.measure): _cell(row) for row in changes.itertuples()}
     rows = tuple(
@@ -222,7 +226,7 @@ def _number(measure: str, value: float) -> str:
         return f"{value / 1000:,.0f}"
     if measure.endswith("_kb"):
         return f"{value:.1f}"
-    if measure.endswith("au_fa_fr") or (measure.endswith("one_minus_auc") and 0 < value < 0.001):
+    if is_quality(measure) and 0 < abs(value) < 0.001:
         return f"{value:.1e}"
     known = measure_named(measure)
     whole = known is not None and known.group in ("cost", "effort") and abs(value) >= 10

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from bench.compare.tables import COST, EFFORT, IDENTITY, QUALITY
+from bench.compare.columns import COST, EFFORT, is_quality
+from bench.compare.tables import IDENTITY
+from bench.quality.intervals import within_one
 from bench.quality.shares import LEVEL
 
 # A row's measures that are no column of their own kind in bench.compare.
@@ -45,7 +47,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     done = table["status"].eq("ok") if "status" in table else pd.Series(True, table.index)
     groups = list(table.assign(done=done).groupby(keys, sort=False, dropna=False))
     measures = [str(name) for name in table.columns if _is_measure(str(name))]
-    varying = {name for name in measures if QUALITY.fullmatch(name) or _varies(groups, name)}
+    varying = {name for name in measures if is_quality(name) or _varies(groups, name)}
     lines = []
     for key, rows in groups:
         good = rows[rows["done"]]
@@ -59,7 +61,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_measure(name: str) -> bool:
-    return bool(QUALITY.fullmatch(name)) or name in (*COST, *EFFORT, *MORE)
+    return is_quality(name) or name in (*COST, *EFFORT, *MORE)
 
 
 def _varies(groups: list[tuple[Any, pd.DataFrame]], name: str) -> bool:
@@ -80,6 +82,6 @@ def _spread(name: str, values: np.typing.NDArray[np.float64]) -> dict[str, float
     if len(known) > 1:
         half = float(stdtrit(len(known) - 1, (1 + LEVEL) / 2)) * deviation / float(np.sqrt(len(known)))
     low, high = mean - half, mean + half
-    if QUALITY.fullmatch(name):
+    if is_quality(name) and within_one(known):
         low, high = (float(np.clip(end, 0, 1)) for end in (low, high))
     return {f"{name}_mean": mean, f"{name}_std": deviation, f"{name}_low": low, f"{name}_high": high}

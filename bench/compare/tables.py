@@ -6,7 +6,6 @@ Pure functions of DataFrames; nothing here needs torch.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,38 +13,20 @@ from typing import Any
 
 import pandas as pd
 
+from bench.compare.columns import Measure, measure_named
 from bench.results.table import load_results
 
 Rows = tuple[Mapping[str, Any], ...]
 # What a row is of, besides its chain. Only rows that agree in all of it are averaged.
-IDENTITY = ("data", "corpus_hash", "split", "keyword", "model", "recipe", "max_epochs", "versions")
-QUALITY = re.compile(r"(validation_)?(au_fa_fr|auc|one_minus_auc|eer|frr_at_far_\d+pct|accuracy)")
-COST = ("macs", "macs_per_s", "params", "size_kb", "theoretical_kb", "latency_ms")
-EFFORT = ("epochs", "best_epoch", "epochs_to_target", "train_seconds")
-# Times of the same model differ from one measurement to the next.
-TIMING_NOISE = 0.1
+IDENTITY = (
+    *("data", "corpus_hash", "split", "task", "keyword", "clip_s", "mels", "window_ms", "hop_ms"),
+    *("model", "recipe", "max_epochs", "versions"),
+)
 ROUNDING = 1e-9
 CHANGES = [
     *("label", "measure", "before", "after", "difference", "relative", "verdict", "reason"),
     *("runs_before", "runs_after"),
 ]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column that can be compared.
-
-    Attributes:
-        name: The column.
-        group: ``quality``, ``validation``, ``cost`` or ``effort``.
-        lower_is_better: Which way it improves.
-        noise: Relative difference that still counts as unchanged.
-    """
-
-    name: str
-    group: str
-    lower_is_better: bool
-    noise: float
 
 
 @dataclass(frozen=True)
@@ -87,20 +68,10 @@ class Comparison:
     failed: Mapping[str, str]
 
 
-def measure_named(name: str) -> Measure | None:
-    """What is known of a column; None for one that is not a measure.
-
-    Example:
-        >>> measure_named("validation_auc").lower_is_better, measure_named("keyword")
-        (False, None)
-    """
-    noise = TIMING_NOISE if name in ("latency_ms", "train_seconds") else 0.0
-    if name in COST or name in EFFORT:
-        return Measure(name, "cost" if name in COST else "effort", True, noise)
-    found = QUALITY.fullmatch(name)
-    if not found:
-        return None
-    return Measure(name, "validation" if found[1] else "quality", found[2] not in ("auc", "accuracy"), noise)
+def asked(row: Mapping[str, Any]) -> str:
+    """The task of a row, also of one that was made when there were keywords only; empty if it says none."""
+    keyword = known(row.get("keyword"))
+    return known(row.get("task")) or (f"keyword {keyword}" if keyword else "")
 
 
 def canonical_chain(chain: Any) -> str:
@@ -216,11 +187,14 @@ def _names(rows: Sequence[Rows], among: Sequence[Rows]) -> list[str]:
     def value(row: Rows, column: str) -> str:
         return "/".join(dict.fromkeys(filter(None, (known(part.get(column)) for part in row))))
 
+    # A keyword says in short what its task says.
+    short = all(value(row, "keyword") for row in among)
+    told = [name for name in IDENTITY if name != ("task" if short else "keyword")]
     twins: dict[str, list[Rows]] = {}
     for other in among:
         twins.setdefault(str(other[0]["label"]), []).append(other)
     apart = {
-        label: [name for name in ("key", *IDENTITY) if len({value(other, name) for other in same}) > 1]
+        label: [name for name in ("key", *told) if len({value(other, name) for other in same}) > 1]
         for label, same in twins.items()
     }
     names = []
@@ -273,20 +247,33 @@ def _why_not(
     splits = [known(row.get("split")) for row in (left, right)]
     if all(splits) and splits[0] != splits[1]:
         return f"different splits: {splits[0]} and {splits[1]}"
-    for column, what in (("corpus_hash", "corpus"), ("keyword", "keyword")):
-        values = [known(row.get(column)) for row in (left, right)]
-        for value, side_ in zip(values, sides, strict=True):
-            if not value:
-                return f"{side_.name} does not say which {what} its figures are of"
-        if values[0] != values[1]:
-            shown = values if what == "keyword" else [_corpus(row) for row in (left, right)]
-            return f"different {'corpora' if what == 'corpus' else 'keywords'}: {shown[0]} and {shown[1]}"
+    if reason := _other_clips(left, right, sides):
+        return reason
     prefix = "validation_" if measure.group == "validation" else ""
     for column, what in ((f"{prefix}clips", "clips"), (f"{prefix}keyword_clips", "keyword clips")):
         counts = [known(row.get(column)) for row in (left, right)]
         if measure.group != "effort" and all(counts) and counts[0] != counts[1]:
             numbers = " and ".join(f"{float(count):.0f}" for count in counts)
             return f"different splits: {numbers} {prefix.rstrip('_') or 'test'} {what}"
+    return ""
+
+
+def _other_clips(left: Mapping[str, Any], right: Mapping[str, Any], sides: tuple[Side, Side]) -> str:
+    """Why two rows are of different tasks or corpora; empty where they are of the same."""
+    corpora, tasks = ([known(row.get("corpus_hash")) for row in (left, right)], [asked(left), asked(right)])
+    for what, values in (("corpus", corpora), ("task", tasks)):
+        for value, side_ in zip(values, sides, strict=True):
+            if not value:
+                return f"{side_.name} does not say which {what} its figures are of"
+    if tasks[0] != tasks[1]:
+        keywords = [known(row.get("keyword")) for row in (left, right)]
+        what, shown = ("keywords", keywords) if all(keywords) else ("tasks", tasks)
+        return f"different {what}: {shown[0]} and {shown[1]}"
+    lengths = [row.get("clip_s", math.nan) for row in (left, right)]
+    if abs(lengths[0] - lengths[1]) > ROUNDING:
+        return f"different clips: of {lengths[0]:g} s and {lengths[1]:g} s"
+    if corpora[0] != corpora[1]:
+        return f"different corpora: {_corpus(left)} and {_corpus(right)}"
     return ""
 
 

@@ -16,8 +16,9 @@ from bench.data.features import Features, features_of, to_float
 from bench.reading import is_text, reading
 from bench.results.records import load_record
 from bench.results.runs import RunFolder
-from models.errors import ResultsError
-from models.task import LEFT_OUT, KeywordTask, Task
+from models.errors import ResultsError, TaskError
+from models.front_end import FrontEnd
+from models.task import LEFT_OUT, KeywordTask, Task, front_end_text
 
 CALIBRATION_CLIPS = 512
 
@@ -78,6 +79,20 @@ class Data:
         """Log-mel (N, M, T) of training clips, spread over all of them."""
         clips = self.clips
         return clips.features.clean[clips.train[:: max(1, len(clips.train) // CALIBRATION_CLIPS)]]
+
+
+def refuse_unheard(task: Task, command: str) -> None:
+    """Refuses a run of a task that a command does not know.
+
+    Raises:
+        TaskError: It is not of a keyword, or of another front end than the usual one.
+    """
+    if not isinstance(task, KeywordTask) or task.front_end != FrontEnd():
+        more = f", {front_end_text(task)}" if front_end_text(task) else ""
+        raise TaskError(
+            f"bench {command} knows runs of a keyword with the usual front end; this is one of "
+            f"{task.text}{more}"
+        )
 
 
 def corpus_of(run: RunFolder, data: str | None) -> tuple[Corpus, Task]:

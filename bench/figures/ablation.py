@@ -11,13 +11,12 @@ from matplotlib.figure import Figure
 
 from bench.figures.files import NothingToDrawError, save_figure
 from bench.figures.look import DOTS_PER_INCH, plain_name, styled
+from bench.quality.measures import compared_by
 
-QUALITY = "one_minus_auc"
 # Columns, what their axes say, and what is shown of them.
 PANELS = (
     ("size_kb", "size (KB)", 1.0),
     ("macs", "kMACs on 2 s", 1000.0),
-    (QUALITY, "1 - AUC on test, 95 % interval", 1.0),
 )
 
 
@@ -40,12 +39,14 @@ def draw_ablation(table: pd.DataFrame, stem: Path, title: str) -> list[Path]:
     colours = [sns.color_palette("colorblind")[0 if name == "whole chain" else 7] for name in names]
     figure = Figure(figsize=(9.0, 1.2 + 0.42 * len(rows)), dpi=DOTS_PER_INCH, layout="constrained")
     figure.suptitle(plain_name(title), x=0.01, ha="left", fontsize=10)
-    panels = figure.subplots(1, len(PANELS), sharey=True)
+    quality = compared_by(list(table.columns))
+    shown = (*PANELS, (quality.name, f"{quality.text} on test, 95 % interval", 1.0))
+    panels = figure.subplots(1, len(shown), sharey=True)
     places = np.arange(len(rows))
-    for axes, (column, name, unit) in zip(panels, PANELS, strict=True):
+    for axes, (column, name, unit) in zip(panels, shown, strict=True):
         values = rows[column].to_numpy(dtype=float) / unit
         axes.barh(places, values, color=colours, height=0.62)
-        if column == QUALITY:
+        if column == quality.name:
             low, high = (rows[f"{column}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
             spread = np.clip(np.stack([values - low, high - values]), 0, None)
             axes.errorbar(values, places, xerr=spread, fmt="none", ecolor="0.25", capsize=2, linewidth=1)

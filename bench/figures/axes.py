@@ -12,16 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from bench.figures.labels import place_labels
+from bench.quality.measures import Measure, measure_named
 
 # From this ratio of the greatest to the least value on, an axis is logarithmic.
 LOG_FROM = 4.0
 QUALITY_LOG_FROM = 20.0
 # What is less is drawn as nothing at all.
 LEAST = 1e-15
-QUALITY = "au_fa_fr"
 AXES = {
     "size_kb": "size of the saved weights (KB)",
-    QUALITY: "au_fa_fr{}, lower is better",
     "kilo_macs": "MACs on 2 s of audio (thousands)",
 }
 FLOAT, QUANTIZED = sns.color_palette("colorblind", 2)
@@ -75,14 +74,14 @@ def _scale(axes: Axes, side: str, name: str, rows: pd.DataFrame) -> None:
     """Linear or logarithmic as values and intervals ask for, with ticks that read as plain numbers."""
     axis = axes.xaxis if side == "x" else axes.yaxis
     low, high = rows[name].min(), rows[name].max()
-    quality = name == QUALITY
+    quality = measure_named(name)
     exponent = math.floor(math.log10(high)) if quality and high > LEAST else 0
     exponent = exponent if exponent < -2 else 0
     spread = _with_interval(rows, name)
     if len(spread):
         high = max(high, spread[f"{name}_high"].max())
     ratio = high / low if low > LEAST else 0.0
-    if name != "took" and ratio >= (QUALITY_LOG_FROM if quality else LOG_FROM):
+    if name != "took" and ratio >= _log_from(quality):
         axes.set(**{f"{side}scale": "log"})
         if len(spread):
             # The ends near 0 would take most of the axis.
@@ -94,5 +93,18 @@ def _scale(axes: Axes, side: str, name: str, rows: pd.DataFrame) -> None:
         axis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10], integer=name == "took"))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10**exponent:,.6g}"))
     power = f" (10{str(exponent).translate(SUPERSCRIPT)})" if exponent else ""
+    text = _text_of(quality, power) if quality else AXES.get(name, name)
     bars = "\nbars: 95 % intervals" if len(spread) else ""
-    axes.set(**{f"{side}label": AXES.get(name, name).format(power) + bars})
+    axes.set(**{f"{side}label": text + bars})
+
+
+def _log_from(quality: Measure | None) -> float:
+    """The ratio from which on an axis is logarithmic; never where more is better."""
+    if quality is None:
+        return LOG_FROM
+    return QUALITY_LOG_FROM if quality.lower_is_better else math.inf
+
+
+def _text_of(quality: Measure, power: str) -> str:
+    unit = f" ({quality.unit})" if quality.unit else ""
+    return f"{quality.text}{unit}{power}, {'lower' if quality.lower_is_better else 'higher'} is better"

@@ -16,6 +16,7 @@ from scipy.special import ndtr, ndtri
 from bench.figures.axes import line_styles
 from bench.figures.files import NothingToDrawError
 from bench.figures.look import legend_columns, plain_name
+from bench.figures.rows import of_words
 from bench.quality.metrics import Floats, eer
 from bench.quality.misses import miss_rates
 from bench.results.scores import NoScoresError, Scores, read_scores
@@ -92,6 +93,8 @@ def det(table: pd.DataFrame, runs: Path | None, axes: Axes) -> None:
 
 def _by_label(table: pd.DataFrame, runs: Path | None) -> tuple[dict[str, list[Scores]], list[str]]:
     """Scores of the runs of each label, and the labels without."""
+    if of_words(table).any():
+        raise NothingToDrawError("it is of keyword tasks")
     if runs is None or "run_id" not in table:
         raise NothingToDrawError("the table names no runs whose clip scores could be read")
     done = table[table["status"] == "ok"] if "status" in table else table

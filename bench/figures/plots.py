@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.compare.tables import known
 from bench.figures.axes import FLOAT, QUANTIZED, finish, scatter, series
+from bench.figures.confusion import CONFUSION, confusion_figures
 from bench.figures.det import DET, det
 from bench.figures.files import NothingToDrawError, save_figure
 from bench.figures.look import DOTS_PER_INCH, NAME_CHARACTERS, SIZE_INCHES, plain_name, styled
-from bench.figures.rows import by_label, groups
+from bench.figures.rows import by_label, drawn_measures, groups, of_words, title_of
+from bench.quality.measures import Measure
 from models.errors import ResultsError
 
 # Figures with more points than this grow, so that every name finds a place.
@@ -30,7 +32,6 @@ MOST_MODELS = 40
 # All words of Speech Commands are 35.
 MOST_FOLDERS = 40
 EPOCHS = {"epochs_to_target": "epochs to the target", "best_epoch": "epochs to the best", "epochs": "epochs"}
-INTERVAL = ["au_fa_fr_low", "au_fa_fr_high"]
 DISTILLERS = {"kd", "ad"}
 OTHERS = sns.color_palette("colorblind", 3)[2]
 
@@ -49,31 +50,33 @@ class Drawn:
     left_out: list[str]
 
 
-def quantization(rows: pd.DataFrame, axes: Axes) -> None:
+def quantization(rows: pd.DataFrame, axes: Axes, y: Measure) -> None:
     """Quality over size, every model joined to its quantized form."""
-    rows = _measured(rows, "size_kb", "au_fa_fr")
-    if not _join_quantized(rows, axes, "size_kb"):
+    rows = _measured(rows, "size_kb", y.name)
+    if not _join_quantized(rows, axes, "size_kb", y.name):
         raise NothingToDrawError("no model is there both float and quantized")
-    series(rows, axes, "size_kb", "au_fa_fr")
-    finish(axes, rows, "size_kb", "au_fa_fr")
+    series(rows, axes, "size_kb", y.name)
+    finish(axes, rows, "size_kb", y.name)
 
 
-def metric_vs_macs(rows: pd.DataFrame, axes: Axes) -> None:
+def metric_vs_macs(rows: pd.DataFrame, axes: Axes, y: Measure) -> None:
     """Quality over multiply-accumulates; quantization changes the quality alone."""
     # A model and its quantized form stand above each other: their intervals would hide the difference.
-    rows = _measured(rows, "kilo_macs", "au_fa_fr").drop(columns=INTERVAL, errors="ignore")
-    _join_quantized(rows, axes, "kilo_macs")
-    series(rows, axes, "kilo_macs", "au_fa_fr")
-    finish(axes, rows, "kilo_macs", "au_fa_fr")
+    rows = _measured(rows, "kilo_macs", y.name).drop(
+        columns=[f"{y.name}_low", f"{y.name}_high"], errors="ignore"
+    )
+    _join_quantized(rows, axes, "kilo_macs", y.name)
+    series(rows, axes, "kilo_macs", y.name)
+    finish(axes, rows, "kilo_macs", y.name)
 
 
-def distillation(rows: pd.DataFrame, axes: Axes) -> None:
+def distillation(rows: pd.DataFrame, axes: Axes, y: Measure) -> None:
     """Quality over size of the base and the distilled students, joined from large to small.
 
     Students that other compressors made smaller too stand beside the line; where there are no others, the
     line is theirs.
     """
-    rows = _measured(rows[~rows["quantized"]], "size_kb", "au_fa_fr")
+    rows = _measured(rows[~rows["quantized"]], "size_kb", y.name)
     base = rows["tokens"].map(len) == 0
     taught = rows["tokens"].map(lambda names: bool(DISTILLERS & set(names)))
     alone = taught & rows["tokens"].map(lambda names: set(names) <= DISTILLERS)
@@ -81,10 +84,10 @@ def distillation(rows: pd.DataFrame, axes: Axes) -> None:
         raise NothingToDrawError("it takes the base and a distilled student, or two of those")
     joined = base | (alone if alone.any() else taught)
     line = rows[joined].sort_values("size_kb", ascending=False)
-    axes.plot(line["size_kb"], line["au_fa_fr"], "-", c="0.6", lw=1)
-    scatter(axes, line, "size_kb", "au_fa_fr", "by distillation alone", FLOAT)
-    scatter(axes, rows[taught & ~joined], "size_kb", "au_fa_fr", "with other compressors", OTHERS)
-    finish(axes, rows[base | taught], "size_kb", "au_fa_fr")
+    axes.plot(line["size_kb"], line[y.name], "-", c="0.6", lw=1)
+    scatter(axes, line, "size_kb", y.name, "by distillation alone", FLOAT)
+    scatter(axes, rows[taught & ~joined], "size_kb", y.name, "with other compressors", OTHERS)
+    finish(axes, rows[base | taught], "size_kb", y.name)
 
 
 def size_vs_epochs(rows: pd.DataFrame, axes: Axes) -> None:
@@ -107,20 +110,31 @@ def size_vs_macs(rows: pd.DataFrame, axes: Axes) -> None:
     finish(axes, rows, "kilo_macs", "size_kb")
 
 
-def pareto_size(rows: pd.DataFrame, axes: Axes) -> None:
+def pareto_size(rows: pd.DataFrame, axes: Axes, y: Measure) -> None:
     """Quality over size: the models that no other beats in both are joined, all others faded."""
-    _pareto(rows, axes, "size_kb")
+    _pareto(rows, axes, "size_kb", y)
 
 
-def pareto_macs(rows: pd.DataFrame, axes: Axes) -> None:
+def pareto_macs(rows: pd.DataFrame, axes: Axes, y: Measure) -> None:
     """Quality over multiply-accumulates: the models that no other beats in both are joined."""
-    _pareto(rows, axes, "kilo_macs")
+    _pareto(rows, axes, "kilo_macs", y)
 
 
-OF_THE_STUDY = (quantization, distillation, size_vs_epochs, size_vs_macs, metric_vs_macs, macs_vs_epochs)
-KINDS = {draw.__name__: draw for draw in (*OF_THE_STUDY, pareto_size, pareto_macs)}
-# One of them takes more than a table.
-ALL_KINDS = (*KINDS, DET)
+OF_QUALITY = {
+    draw.__name__: draw for draw in (quantization, distillation, metric_vs_macs, pareto_size, pareto_macs)
+}
+OF_COST = {draw.__name__: draw for draw in (size_vs_epochs, size_vs_macs, macs_vs_epochs)}
+OF_THE_STUDY = ("quantization", "distillation", "size_vs_epochs", "size_vs_macs", "metric_vs_macs")
+KINDS = (*OF_THE_STUDY, "macs_vs_epochs", "pareto_size", "pareto_macs")
+# Two of them take more than a table.
+ALL_KINDS = (*KINDS, DET, CONFUSION)
+
+
+def kinds_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """All figures that the tasks of a table have."""
+    words = of_words(table)
+    other = {DET} if words.all() else set() if words.any() else {CONFUSION}
+    return tuple(kind for kind in ALL_KINDS if kind not in other)
 
 
 def non_dominated(x: Iterable[float], y: Iterable[float]) -> list[bool]:
@@ -138,38 +152,58 @@ def non_dominated(x: Iterable[float], y: Iterable[float]) -> list[bool]:
 
 
 def draw_figure(table: pd.DataFrame, kind: str, runs: Path | None = None) -> Figure:
-    """One figure of rows that belong together.
+    """One figure of rows that belong together: of their first headline, of their first models.
 
     Args:
-        table: Results of one corpus, keyword, model and recipe (see ``groups``).
+        table: Results of one corpus, task, model and recipe (see ``groups``).
         kind: A name from ``ALL_KINDS``.
-        runs: Folder of the run folders, whose clip scores ``det`` is drawn from.
+        runs: Folder of the run folders, which ``det`` and ``confusion`` are drawn from.
 
     Raises:
         NothingToDrawError: The table has no rows for it.
     """
-    return _figure(by_label(table), table, kind, runs)
+    return next(figure for _, figure in _figures(by_label(table), table, kind, runs))
 
 
-def _figure(models: pd.DataFrame, table: pd.DataFrame, kind: str, runs: Path | None) -> Figure:
-    """One figure of the first models of a table."""
+def _figures(
+    models: pd.DataFrame, table: pd.DataFrame, kind: str, runs: Path | None
+) -> Iterator[tuple[str, Figure]]:
+    """The figures of a kind of the first models of a table, with what they are called."""
     rows, note = _first(models)
     if rows.empty:
         raise NothingToDrawError("the table has no finished runs")
+    title, of_rows = (
+        "\n".join(filter(None, (title_of(table), note))),
+        table[table["label"].isin(rows["label"])],
+    )
+    named = rows.assign(label=rows["label"].map(plain_name))
+    if kind == CONFUSION:
+        yield from confusion_figures(of_rows, runs, title)
+    elif kind == DET:
+        yield kind, _figure(rows, title, partial(det, of_rows, runs))
+    elif kind in OF_COST:
+        yield kind, _figure(rows, title, partial(OF_COST[kind], named))
+    else:
+        shown = drawn_measures(table)
+        if not shown:
+            raise NothingToDrawError("the table has no headline figure of quality")
+        for y in shown:
+            name = kind if y is shown[0] else f"{kind}-{y.name}"
+            yield name, _figure(rows, title, partial(OF_QUALITY[kind], named, y=y))
+
+
+def _figure(rows: pd.DataFrame, title: str, draw: Callable[[Axes], None]) -> Figure:
     grown = INCHES_A_POINT * max(0, len(rows) - ROOMY_POINTS)
     figure = Figure((SIZE_INCHES[0], SIZE_INCHES[1] + grown), DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.set_title("\n".join(filter(None, (_title(table), note))), loc="left", fontsize=10)
-    if kind == DET:
-        det(table[table["label"].isin(rows["label"])], runs, axes)
-    else:
-        KINDS[kind](rows.assign(label=rows["label"].map(plain_name)), axes)
+    axes.set_title(title, loc="left", fontsize=10)
+    draw(axes)
     return figure
 
 
 def draw_figures(
-    table: pd.DataFrame, out: Path, kinds: Iterable[str] = tuple(KINDS), runs: Path | None = None
+    table: pd.DataFrame, out: Path, kinds: Iterable[str] = KINDS, runs: Path | None = None
 ) -> Drawn:
     """Draws figures as PNG and SVG; the same table gives the same bytes.
 
@@ -177,7 +211,7 @@ def draw_figures(
         table: Results, this toolkit's own or the published ones.
         out: Folder for the files, made if missing; each of several ``groups`` gets a folder in it.
         kinds: Names from ``ALL_KINDS``.
-        runs: Folder of the run folders, whose clip scores ``det`` is drawn from.
+        runs: Folder of the run folders, which ``det`` and ``confusion`` are drawn from.
 
     Raises:
         ResultsError: There is no such figure.
@@ -189,7 +223,7 @@ def draw_figures(
     drawn, parts = Drawn([], []), groups(table)
     if len(parts) > MOST_FOLDERS:
         drawn.left_out.append(
-            f"all after the first {MOST_FOLDERS} of {len(parts):,} corpora, keywords, models and recipes"
+            f"all after the first {MOST_FOLDERS} of {len(parts):,} corpora, tasks, models and recipes"
         )
     with styled():
         for folder, rows in islice(parts.items(), MOST_FOLDERS):
@@ -198,11 +232,10 @@ def draw_figures(
             drawn.left_out.extend(within + line for line in _bounds(models))
             for kind in kinds:
                 try:
-                    figure = _figure(models, rows, kind, runs)
+                    for name, figure in _figures(models, rows, kind, runs):
+                        drawn.written.extend(save_figure(figure, out / folder / name))
                 except NothingToDrawError as error:
                     drawn.left_out.append(f"{within}{kind}: {error}")
-                else:
-                    drawn.written.extend(save_figure(figure, out / folder / kind))
     return drawn
 
 
@@ -220,12 +253,6 @@ def _bounds(models: pd.DataFrame) -> list[str]:
     return lines + ([f"the ends of names of more than {NAME_CHARACTERS} characters"] if long else [])
 
 
-def _title(table: pd.DataFrame) -> str:
-    """The corpus and the keyword, where the table says both."""
-    data, keyword = (known(table[name].iloc[0]) if name in table else "" for name in ("data", "keyword"))
-    return f"{plain_name(data)}, keyword {plain_name(keyword)!r}" if data and keyword else ""
-
-
 def _measured(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The rows that have all these columns."""
     missing = [name for name in columns if name not in rows or rows[name].isna().all()]
@@ -234,11 +261,11 @@ def _measured(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return rows.dropna(subset=list(columns))
 
 
-def _join_quantized(rows: pd.DataFrame, axes: Axes, x: str) -> int:
+def _join_quantized(rows: pd.DataFrame, axes: Axes, x: str, y: str) -> int:
     """A dashed line from every float model to its quantized form; how many there are."""
     pairs = rows[~rows["quantized"]].merge(rows[rows["quantized"]], on="source", suffixes=("", "_dq"))
     for _, pair in pairs.iterrows():
-        axes.plot([pair[x], pair[f"{x}_dq"]], [pair["au_fa_fr"], pair["au_fa_fr_dq"]], "--", c="0.6", lw=1)
+        axes.plot([pair[x], pair[f"{x}_dq"]], [pair[y], pair[f"{y}_dq"]], "--", c="0.6", lw=1)
     return len(pairs)
 
 
@@ -256,15 +283,16 @@ def _over_epochs(rows: pd.DataFrame, axes: Axes, y: str) -> None:
     axes.set_xlabel(", or ".join(EPOCHS[name] for name in ways if name in used))
 
 
-def _pareto(rows: pd.DataFrame, axes: Axes, x: str) -> None:
-    rows = _measured(rows, x, "au_fa_fr")
-    best = np.array(non_dominated(rows[x], rows["au_fa_fr"]))
-    front = rows[best].sort_values([x, "au_fa_fr"])
-    axes.plot(front[x], front["au_fa_fr"], "-", c="0.4", lw=1.2)
+def _pareto(rows: pd.DataFrame, axes: Axes, x: str, y: Measure) -> None:
+    rows = _measured(rows, x, y.name)
+    sign = 1 if y.lower_is_better else -1
+    best = np.array(non_dominated(rows[x], sign * rows[y.name]))
+    front = rows[best].sort_values([x, y.name])
+    axes.plot(front[x], front[y.name], "-", c="0.4", lw=1.2)
     for quantized, name, colour in ((False, "float", FLOAT), (True, "quantized", QUANTIZED)):
         of_kind = (rows["quantized"] == quantized).to_numpy()
         # A series without a point on the front is in the legend all the same.
         faded = "" if (of_kind & best).any() else name
-        scatter(axes, rows[of_kind & ~best], x, "au_fa_fr", faded, colour, alpha=0.3)
-        scatter(axes, rows[of_kind & best], x, "au_fa_fr", name, colour)
-    finish(axes, rows, x, "au_fa_fr", ["black" if each else "0.55" for each in best])
+        scatter(axes, rows[of_kind & ~best], x, y.name, faded, colour, alpha=0.3)
+        scatter(axes, rows[of_kind & best], x, y.name, name, colour)
+    finish(axes, rows, x, y.name, ["black" if each else "0.55" for each in best])

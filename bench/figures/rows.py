@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 
 from bench.compare.tables import IDENTITY, canonical_chain, known
+from bench.figures.look import plain_name
 from bench.files import file_name
+from bench.quality.keyword import Curve
+from bench.quality.measures import Measure, measures_in
 
 # A parameter of a model as it was trained; nothing is saved in fewer unless it was converted.
 FLOAT_BYTES = 4
@@ -94,10 +97,40 @@ def by_label(table: pd.DataFrame) -> pd.DataFrame:
     return means
 
 
+def title_of(table: pd.DataFrame) -> str:
+    """The corpus and the task, where the table says both."""
+    data, keyword, task = (
+        known(table[name].iloc[0]) if name in table else "" for name in ("data", "keyword", "task")
+    )
+    said = f"keyword {plain_name(keyword)!r}" if keyword else plain_name(task)
+    return f"{plain_name(data)}, {said}" if data and said else ""
+
+
+def of_words(table: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are of a task without a keyword; those that say no task are of none."""
+    task, keyword = (
+        table[name].map(known).ne("") if name in table else pd.Series(False, table.index)
+        for name in ("task", "keyword")
+    )
+    return task & ~keyword
+
+
+def drawn_measures(table: pd.DataFrame) -> list[Measure]:
+    """What figures of quality are drawn of: the headlines that a table has figures of.
+
+    The areas of a keyword's curves are views of the same scores, which figures would show twice: of those
+    the first is drawn.
+    """
+    found = measures_in([str(name) for name in table.columns[table.notna().any()]])
+    headlines = [each for each in found if each.headline]
+    views = [each for each in headlines if isinstance(each, Curve)]
+    return [each for each in headlines if each not in views[1:]]
+
+
 def groups(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The parts of a table that each make a set of figures, by the name of their folder.
 
-    Rows on other data or another keyword, of another model or recipe, never share a figure. Where all
+    Rows on other data or another task, of another model or recipe, never share a figure. Where all
     rows belong together there is one part, without a name.
 
     Example:
@@ -108,10 +141,12 @@ def groups(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         {column: table[column].map(known) if column in table else "" for column in IDENTITY}, table.index
     )
     texts["corpus_hash"] = texts["corpus_hash"].str[:8]
+    # The folder of a keyword is called after the word alone.
+    texts["task"] = texts.pop("keyword").where(lambda words: words.ne(""), texts["task"])
     if len(texts.drop_duplicates()) < 2:
         return {"": table}
-    within = texts.groupby(["data", "keyword"]).nunique().max()
-    told = ["data", "keyword", *(column for column in within.index if within[column] > 1)]
+    within = texts.groupby(["data", "task"]).nunique().max()
+    told = ["data", "task", *(column for column in within.index if within[column] > 1)]
     found: dict[str, pd.DataFrame] = {}
     count: Counter[str] = Counter()
     for values, rows in texts.groupby(told, sort=False):

@@ -20,6 +20,7 @@ __all__ = [
     "Measure",
     "Scored",
     "column_parts",
+    "compared_by",
     "known_measures",
     "measure_named",
     "measure_of",
@@ -119,6 +120,18 @@ def measures_in(columns: Collection[str]) -> tuple[Measure, ...]:
         if column_parts(column).name == column
     )
     return tuple(each for each in named if each is not None)
+
+
+def compared_by(columns: Collection[str]) -> Measure:
+    """The measure that rows with these columns, of one task, are held against each other by.
+
+    Example:
+        >>> compared_by(["au_fa_fr", "one_minus_auc", "accuracy"]).name, compared_by(["accuracy"]).name
+        ('one_minus_auc', 'accuracy')
+    """
+    found = measures_in(columns)
+    of_keyword = (each for each in found if each.name == KeywordTask.tested)
+    return next(of_keyword, None) or next(each for each in found if each.headline)
 
 
 def known_measures() -> tuple[Measure, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from pathlib import Path
 
-from bench.data.clips import corpus_of
+from bench.data.clips import corpus_of, refuse_unheard
 from bench.data.corpora.base import Corpus
 from bench.results.open import open_run
 from bench.stream.detection import (
@@ -53,6 +53,7 @@ def stream_test(
         KwsError: The run or its corpus cannot be read.
     """
     run, model = open_run(path)
+    refuse_unheard(run.task(), "stream")
     corpus, task = corpus_of(run, data)
     folder = out or run.path / "stream"
     frames = frames_back(model, config.max_buffer_len)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from bench.data.clips import refuse_unheard
 from bench.files import write_text_atomically
 from bench.results.open import open_run, run_at
 from bench.results.records import RunRecord
@@ -89,6 +90,8 @@ def operate(
         KwsError: A run or its corpus cannot be read, or the folder cannot be written to.
     """
     runs = [run_at(path) for path in paths]
+    for run, _ in runs:
+        refuse_unheard(run.task(), "operate")
     folders = list({run.path.resolve(): run.path for run, _ in runs}.values())
     folder = out or runs[0][0].beside("operate", [record.keyword for _, record in runs])
     found = [operate_one(path, data, config, say) for path in folders]

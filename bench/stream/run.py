@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.data.audio import AudioError, stream_audio
+from bench.data.clips import refuse_unheard
 from bench.data.corpora.base import SAMPLE_RATE_HZ, Int16Array
 from bench.files import write_text_atomically
 from bench.reading import is_number, read_object, reading
@@ -125,6 +126,7 @@ def stream_file(path: Path, audio: str, config: StreamConfig, out: Path | None, 
         KwsError: The run or the audio cannot be read.
     """
     run, model = open_run(path)
+    refuse_unheard(run.task(), "stream")
     frames = frames_back(model, config.max_buffer_len)
     spotter = StreamingSpotter(model, frames)
     threshold, origin = threshold_of(run, config, frames)

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bench.data.clips import corpus_of
+from bench.data.clips import corpus_of, refuse_unheard
 from bench.data.corpora.progress import progress_bar
 from bench.data.features import log_mel
 from bench.files import write_text_atomically
@@ -102,6 +102,7 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
     for path in paths:
         _, record = run_at(path)
         run, model = open_run(path)
+        refuse_unheard(run.task(), "stress")
         first = next(iter(found.values()), (record,))[0]
         for column, what in (("corpus_hash", "corpora or splits"), ("keyword", "keywords")):
             if record[column] != first[column]:

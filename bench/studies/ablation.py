@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.quality.measures import compared_by
 from bench.results.records import RunRecord
 from compressors.chain import parse
 from models.base import ModelSpec
@@ -17,11 +18,7 @@ from models.errors import ChainError
 
 # What a compressor is credited with, and how a variant without it is held against the whole chain.
 RATIOS = ("size_kb", "macs", "params")
-QUALITY = "one_minus_auc"
-COLUMNS = (
-    *("left_out", "chain", "label", "runs", *RATIOS, *(f"{name}_ratio" for name in RATIOS)),
-    *(QUALITY, f"{QUALITY}_low", f"{QUALITY}_high", f"validation_{QUALITY}", f"{QUALITY}_change", "reason"),
-)
+COLUMNS = ("left_out", "chain", "label", "runs", *RATIOS, *(f"{name}_ratio" for name in RATIOS))
 
 
 @dataclass(frozen=True)
@@ -108,29 +105,33 @@ def contributions(found: Sequence[Variant], records: Sequence[RunRecord]) -> pd.
     """One row a variant: its cost and quality, and what the whole chain owes the compressor it lacks.
 
     A ratio of 3 in ``size_kb_ratio`` says that without the compressor the model is three times as large;
-    ``one_minus_auc_change`` is what the whole chain has more than the variant, so that a positive one is
-    the quality that the compressor costs. Repeats are averaged; the interval is then the mean of theirs.
+    quality is what rows of the task are tested by, columns are named after it. ``one_minus_auc_change``, or
+    ``accuracy_change``, is what the whole chain has more than the variant: where less is better, a positive
+    one is the quality that the compressor costs. Repeats are averaged; the interval is the mean of theirs.
 
     Args:
         found: From ``variants``.
-        records: Rows of all of them, of one corpus, keyword and recipe.
+        records: Rows of all of them, of one corpus, task and recipe; one at least.
     """
-    table = pd.DataFrame([_row(variant, records) for variant in found], columns=list(COLUMNS))
+    quality = compared_by(records[0].columns()).name
+    figures = (quality, f"{quality}_low", f"{quality}_high", f"validation_{quality}")
+    rows = [_row(variant, records, figures) for variant in found]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *figures, f"{quality}_change", "reason"])
     whole = table.iloc[0]
     for name in RATIOS:
         table[f"{name}_ratio"] = table[name] / whole[name]
-    table[f"{QUALITY}_change"] = whole[QUALITY] - table[QUALITY]
+    table[f"{quality}_change"] = whole[quality] - table[quality]
     return table
 
 
-def _row(variant: Variant, records: Sequence[RunRecord]) -> dict[str, Any]:
+def _row(variant: Variant, records: Sequence[RunRecord], figures: Sequence[str]) -> dict[str, Any]:
     mine = [record for record in records if record.chain == variant.chain]
     done = [record for record in mine if record.status == "ok"]
     failed = [f"{record.status}: {record.reason}" for record in mine if record.status != "ok"]
     row = {"left_out": variant.left_out, "chain": variant.chain, "runs": len(done)}
     lacking = "; ".join(failed) if mine else "not run, for what it is made from failed"
     row |= {"reason": variant.reason or lacking, "label": mine[0].label if mine else ""}
-    means = (*RATIOS, QUALITY, f"{QUALITY}_low", f"{QUALITY}_high", f"validation_{QUALITY}")
     return row | {
-        name: sum(float(record[name]) for record in done) / len(done) if done else math.nan for name in means
+        name: sum(float(record[name]) for record in done) / len(done) if done else math.nan
+        for name in (*RATIOS, *figures)
     }

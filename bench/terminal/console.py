@@ -250,8 +250,9 @@ def renew_if_changed(out: Path) -> list[str]:
     if stamp.exists() and stamp.read_text() == state:
         return []
     write_summary(out)
-    from bench.figures.plots import ALL_KINDS, draw_figures  # takes a second to import
+    from bench.figures.plots import draw_figures, kinds_of  # takes a second to import
 
-    drawn = draw_figures(load_results(table), out / "figures", ALL_KINDS, out / "runs")
+    rows = load_results(table)
+    drawn = draw_figures(rows, out / "figures", kinds_of(rows), out / "runs")
     write_text_atomically(stamp, state)
     return drawn.left_out

@@ -12,12 +12,11 @@ from rich.table import Table
 from bench.compare.summary import summarise
 from bench.data.corpora.base import SPLITS, Corpus, stands_in
 from bench.data.corpora.leaks import Leaks
-from bench.quality.measures import Measure, measures_in
+from bench.quality.measures import Measure, compared_by, measures_in
 from bench.results.records import RunRecord
 from bench.studies.ablation import Orders
 from models.front_end import SAMPLE_RATE_HZ
 from models.numbers import shortest
-from models.task import KeywordTask
 
 
 def _times(value: float) -> str:
@@ -111,11 +110,11 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
     clips = corpus.clips
     seconds = corpus.clip_samples / SAMPLE_RATE_HZ
     caption = (
-        f"clips of {shortest(seconds)} s, "
         f"{len(corpus.noise) / SAMPLE_RATE_HZ:.0f} s of background noise, {len(corpus.skipped)} files skipped"
+        f"\nclips of {shortest(seconds)} s"
     )
     if corpus.lengths_s:
-        caption += "\nrecordings: median {:.2f} s, longest {:.2f} s".format(*corpus.lengths_s)
+        caption += ", of recordings of {:.2f} s (median)\nto {:.2f} s (longest)".format(*corpus.lengths_s)
     whole = plain_table(f"{corpus.name} ({corpus.hash[:12]})", caption)
     for heading in ("split", "clips", "hours", "words", "speakers"):
         whole.add_column(heading, justify="left" if heading == "split" else "right")
@@ -169,8 +168,7 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
     )
     table = plain_table(title, caption + (RANDOM_SPLIT if first.split == "random" else ""))
     # One figure with its interval fits beside the rest: the one that rows are tested by.
-    shown = headlines(records)
-    quality = shown[0] if not first.keyword else next(one for one in shown if one.name == KeywordTask.tested)
+    quality = compared_by(first.columns())
     figures = (f"{quality.text}\nvalid.", f"{quality.text}\ntest", "test\n(low, high)")
     for name in ("chain", "runs", "KB", "smaller", *figures):
         table.add_column(name, justify="left" if name == "chain" else "right", no_wrap=True)
@@ -191,22 +189,24 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
 
 def ablation_table(found: pd.DataFrame, task: str) -> Table:
     """What each compressor of a chain is missed for."""
-    whole = found.iloc[0]
+    whole, quality = found.iloc[0], compared_by(list(found.columns))
     table = plain_table(
         f"{whole['label'] or whole['chain']} without each of its compressors, {task}",
-        "ratios to the whole chain; 1-AUC on test, in brackets its 95 % interval over speakers",
+        f"ratios to the whole chain; {quality.text} on test, in brackets its 95 % interval over speakers; "
+        f"{directions([quality])}",
     )
-    for name in ("without", "KB", "ratio", "kMACs", "ratio", "1-AUC", "(low, high)"):
+    for name in ("without", "KB", "ratio", "kMACs", "ratio", quality.text, "(low, high)"):
         table.add_column(name, justify="left" if name == "without" else "right", no_wrap=True)
     for row in found.to_dict("records"):
+        low, high = (_cell(row[f"{quality.name}_{end}"], _small) for end in ("low", "high"))
         table.add_row(
             {"all": "all: the base"}.get(row["left_out"], row["left_out"]),
             _cell(row["size_kb"], "{:.1f}".format),
             _cell(row["size_kb_ratio"], _times),
             _cell(row["macs"] / 1000, "{:,.0f}".format),
             _cell(row["macs_ratio"], _times),
-            _cell(row["one_minus_auc"], _small),
-            f"({_cell(row['one_minus_auc_low'], _small)}, {_cell(row['one_minus_auc_high'], _small)})",
+            _cell(row[quality.name], _small),
+            f"({low}, {high})",
         )
     return table
 

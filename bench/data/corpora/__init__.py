@@ -114,6 +114,8 @@ def _check_classes(corpus: Corpus, task: Task) -> None:
 
 
 def _lacking(name: str, split: str, task: Task) -> str:
+    if name == SILENCE:
+        return f"{task.text} needs clips of silence, and none are cut from background noise yet"
     if name not in (OTHER, UNKNOWN):
         return f"no clip of {name!r} in the {split} split; choose a word with more speakers"
     words = " and ".join(map(repr, task.needed))

@@ -15,6 +15,8 @@ from scipy.stats import ttest_1samp
 from bench.cli import main
 from bench.compare.tables import compare, side
 from bench.quality.metrics import auc
+from models.task import Task, WordsTask
+from models.tasks import task_values
 
 SPEAKERS = np.repeat([f"s{number}" for number in range(8)], 50)
 LABELS = np.tile(np.r_[np.ones(10), np.zeros(40)], 8)
@@ -108,7 +110,10 @@ def test_seeds_are_paired_and_averaged(tmp_path: Path) -> None:
     [
         (["--test", "B"], "two labels or more"),
         (["--test", "B", "--test", "C"], "no label 'C' in the table; there is: B, KD, BAD"),
-        (["--test", "all", "--measure", "colour"], "no measure 'colour' to test"),
+        (
+            ["--test", "all", "--measure", "colour"],
+            "no measure 'colour' of keyword left; there is: au_fa_fr, auc",
+        ),
         (["--test", "all", "--fail-if", "auc>+1"], "no --fail-if"),
     ],
 )
@@ -232,3 +237,56 @@ def test_two_runs_of_one_seed_are_no_repeats_and_failed_runs_are_passed_over(tmp
     assert "B has two runs of left seed 0" in bench(twice, "--test", "all").stderr
     failed = write(tmp_path / "failed", runs, {"status": ["ok", "ok", "ok", "diverged"]})
     assert "SP" not in bench(failed, "--test", "all").stdout
+
+
+def words(folder: Path, tasks: list[Task]) -> Path:
+    """A table of five classes, whose second label says everything right, and the first every third wrong."""
+    labels, rows = np.arange(400) % 5, []
+    for name, task in zip(("B", "KD"), tasks, strict=True):
+        run = folder / "runs" / name
+        run.mkdir(parents=True)
+        said = np.where((np.arange(400) % 3 == 0) & (name == "B"), (labels + 1) % 5, labels)
+        np.savez(run / "scores.npz", test=np.eye(5)[said], test_labels=labels, test_speakers=SPEAKERS)
+        (run / "config.json").write_text(json.dumps({"run": {"task": task_values(task)}}))
+        row = {
+            "run_id": name,
+            "label": name,
+            "chain": name.lower(),
+            "status": "ok",
+            "seed": 0,
+            "data": "tones",
+        }
+        row |= {"corpus_hash": "c0ffee", "task": task.text, "clip_s": task.clip_s, "size_kb": 1.0, "macs": 1}
+        rows.append(row | {"accuracy": float((said == labels).mean())})
+    path = folder / "results.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+FIVE = WordsTask(("yes", "no", "up", "down"), with_unknown=True)
+
+
+@pytest.mark.parametrize("measure", ["", "macro_f1", "frr_at_far_1pct_up"])
+def test_words_are_tested_by_accuracy_or_whatever_their_task_has(tmp_path: Path, measure: str) -> None:
+    more = ["--measure", measure] if measure else []
+    path = words(tmp_path, [FIVE, FIVE])
+    (line,) = json.loads(bench(path, "--test", "all", "--format", "json", *more).stdout)
+    assert (line["measure"], line["verdict"]) == (measure or "accuracy", "KD better")
+    assert (line["clips"], line["keyword_clips"]) == (400, None)
+    if not measure:
+        assert line["difference"] == pytest.approx(134 / 400)
+        assert "on the same 400 test clips, 8 speakers" in " ".join(
+            bench(path, "--test", "all").stdout.split()
+        )
+
+
+def test_what_words_do_not_have_and_other_tasks_are_refused(tmp_path: Path) -> None:
+    refused = bench(words(tmp_path / "a", [FIVE, FIVE]), "--test", "all", "--measure", "auc")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert (
+        "no measure 'auc' of words yes no up down + unknown; there is: accuracy, macro_f1" in refused.stderr
+    )
+    other = WordsTask(("a", "b", "c", "d"), with_unknown=True)
+    refused = bench(words(tmp_path / "b", [FIVE, other]), "--test", "all")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "different tasks cannot be tested together: words yes no up down + unknown and" in refused.stderr

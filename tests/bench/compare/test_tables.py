@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
+from bench.compare.columns import COST, EFFORT, measure_named
 from bench.compare.ledger import ledger
 from bench.compare.limits import exceeded, parse_limit
-from bench.compare.tables import COST, EFFORT, Comparison, canonical_chain, compare, measure_named, side
+from bench.compare.tables import Comparison, canonical_chain, compare, side
 from bench.results.records import FIXED, no_quality
 from bench.results.table import load_results
 from models.errors import ResultsError
@@ -414,3 +415,56 @@ def test_published_quality_is_never_compared() -> None:
         rows = found.changes[found.changes["measure"].str.contains("au_fa_fr|auc|epochs")]
         assert len(rows) >= 10
         assert set(rows["verdict"]) == {"not compared"}
+
+
+def words_table(**columns: list[object]) -> pd.DataFrame:
+    """Two rows of five classes; what belongs to a keyword is absent."""
+    of_keyword = [name for name in table() if "keyword" in name or "au" in name]
+    rest = {
+        "task": ["words yes no"] * 2,
+        "accuracy": [0.9, 0.8],
+        "macro_f1": [0.9, 0.75],
+        "clip_s": [1.0] * 2,
+    }
+    return table().drop(columns=of_keyword).assign(**(rest | columns))
+
+
+def test_words_show_their_headline_and_may_be_limited(tmp_path: Path) -> None:
+    a, b = files(tmp_path, A=words_table(), B=words_table(accuracy=[0.9, 0.84], macro_f1=[0.9, 0.6]))
+    lines = bench(a, b, "--format", "markdown").stdout.splitlines()
+    assert lines[2] == "| chain | accuracy | KB | kMACs |"
+    assert lines[5] == "| KD | 0.8 -> 0.84 +5.0% | 36.0 = | 300 = |"
+    assert "1 better, 1 worse" in lines[7]
+    assert bench(a, b, "--fail-if", "accuracy<-1%").exit_code == 0
+    assert bench(a, b, "--fail-if", "macro_f1<-0.1").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (words_table(task=["words yes up"] * 2), "different tasks: words yes no and words yes up"),
+        (words_table(clip_s=[1.5] * 2), "different clips: of 1 s and 1.5 s"),
+        (table(accuracy=[0.99, 0.98]), "different tasks: words yes no and keyword left"),
+    ],
+)
+def test_figures_of_different_tasks_are_refused_and_cost_compared(other: pd.DataFrame, reason: str) -> None:
+    found = compared(words_table(), other)
+    row = change(found, "KD", "accuracy")
+    assert (row["verdict"], row["reason"]) == ("not compared", reason)
+    assert change(found, "KD", "size_kb")["verdict"] == "unchanged"
+
+
+def test_tasks_and_front_ends_of_one_table_are_neither_mixed_nor_averaged() -> None:
+    more = words_table(task=["words yes up"] * 2, accuracy=[0.5, 0.5])
+    both = pd.concat([words_table(), more], ignore_index=True)
+    found = compared(both, both)
+    assert change(found, "B [words yes no]", "accuracy")["before"] == 0.9
+    assert change(found, "B [words yes up]", "accuracy")["before"] == 0.5
+    wide = pd.concat([words_table(mels=[40, 40]), words_table(mels=[20, 20], accuracy=[0.5, 0.5])])
+    assert change(compared(wide, wide), "B [20]", "accuracy")["before"] == 0.5
+
+
+def test_an_unknown_measure_of_a_limit_is_told_what_there_is() -> None:
+    with pytest.raises(ResultsError, match=r"there is: au_fa_fr, auc, .*accuracy, macro_f1, .*size_kb"):
+        parse_limit("colour>+1")
+    assert parse_limit("frr_at_far_1pct_smart mirror > +1%").measure == "frr_at_far_1pct_smart mirror"

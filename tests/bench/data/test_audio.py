@@ -192,6 +192,72 @@ def test_compressed_speech_is_read_whole_and_close(tmp_path: Path, kind: tuple[s
     assert 10 * np.log10(np.square(chirp[middle]).mean() / np.square(changed).mean()) > 20
 
 
+def _writable() -> list[tuple[str, str]]:
+    """Every container and coding that can be written here, but for those without a header."""
+    return [
+        (container, coding)
+        for container in soundfile.available_formats()
+        for coding in soundfile.available_subtypes(container)
+        # RAW has no header; SD2 keeps it in another file; the rest cannot be written, or hold 8 kHz alone.
+        if container not in ("RAW", "SD2")
+        and (container, coding)
+        not in {
+            ("AIFF", "DWVW_12"),
+            ("MP3", "MPEG_LAYER_I"),
+            ("MP3", "MPEG_LAYER_II"),
+            ("WAV", "MPEG_LAYER_III"),
+        }
+    ]
+
+
+def _speechlike() -> np.ndarray:
+    """A second and a half of harmonics that rise, and swell twice; none near half of 16 kHz."""
+    time_s = np.arange(24_000) / 16_000
+    pitch = np.cumsum(120 + 30 * time_s) / 16_000
+    wave = sum(np.sin(2 * np.pi * n * pitch) / n for n in range(1, 9))
+    return 0.2 * wave * np.sin(np.pi * time_s / 0.75) ** 2
+
+
+@pytest.mark.parametrize("name", ["clip", "clip.txt"])
+@pytest.mark.parametrize(("container", "coding"), _writable())
+def test_every_format_is_known_by_what_it_holds(
+    tmp_path: Path, container: str, coding: str, name: str
+) -> None:
+    wave, path = _speechlike(), tmp_path / name
+    soundfile.write(str(path), wave, 16_000, format=container, subtype=coding)
+    assert is_audio(path)
+    read = read_audio(path).astype(np.float64)
+    own_rate_hz = soundfile.info(str(path)).samplerate  # some containers have rates of their own
+    assert len(read) == pytest.approx(24_000 * 16_000 / own_rate_hz, abs=600)
+    if own_rate_hz == 16_000:
+        assert np.corrcoef(read[:24_000], wave)[0, 1] > 0.9
+
+
+def test_what_is_no_audio_is_known_by_what_it_holds(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    held = {
+        "latin": b"hello\n",
+        "utf16": "\ufeffhello, what is said in these clips\n".encode("utf-16-le") * 400,
+        "utf16be": "\ufeffhello".encode("utf-16-be"),
+        "csv": b"path,word,speaker\na.wav,yes,s1\n",
+        "json": b'{"a": 1}',
+        "jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(200),
+        "png": b"\x89PNG\r\n\x1a\n" + bytes(200),
+        "webp": b"RIFF\x00\x00\x01\x00WEBPVP8 " + bytes(200),
+        "zip": b"PK\x03\x04" + bytes(200),
+        "zeros": bytes(1_000),
+        "empty": b"",
+        "raw": noise(4_000).tobytes(),
+    }
+    for name, content in held.items():
+        (tmp_path / name).write_bytes(content)
+    assert [name for name in held if is_audio(tmp_path / name)] == []
+    assert capfd.readouterr() == ("", "")
+    assert not is_audio(tmp_path)
+    assert not is_audio(tmp_path / "absent")
+
+
 @pytest.mark.parametrize("rate_hz", [0, 1, 1_999, 768_001, 2**31 - 1])
 def test_rates_that_no_speech_has_are_refused(tmp_path: Path, rate_hz: int) -> None:
     path = tmp_path / "clip.wav"

@@ -16,17 +16,19 @@ from matplotlib.image import imread
 
 from bench.cli import main
 from bench.figures.plots import (
+    ALL_KINDS,
     KINDS,
     MOST_FOLDERS,
     MOST_MODELS,
     NothingToDrawError,
     draw_figure,
     draw_figures,
+    kinds_of,
     non_dominated,
 )
 from bench.results.table import load_results
 from models.errors import ResultsError
-from tests.bench.figures.tables import rows
+from tests.bench.figures.tables import rows, words_rows
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "kws_hw_published.csv"
 WITHOUT_TORCH = """
@@ -283,7 +285,7 @@ def test_more_models_than_a_figure_holds_are_counted_in_it_and_on_the_terminal(t
 def test_more_keywords_than_folders_are_counted_on_the_terminal(tmp_path: Path) -> None:
     words = [rows(keyword=[f"w{number}"] * 3) for number in range(MOST_FOLDERS + 1)]
     drawn = draw_figures(pd.concat(words, ignore_index=True), tmp_path, ["size_vs_epochs"])
-    assert drawn.left_out == ["all after the first 40 of 41 corpora, keywords, models and recipes"]
+    assert drawn.left_out == ["all after the first 40 of 41 corpora, tasks, models and recipes"]
     assert len(drawn.written) == 2 * MOST_FOLDERS
 
 
@@ -339,3 +341,30 @@ def test_command_says_what_is_wrong(tmp_path: Path, arguments: list[str], said: 
     assert result.exit_code == 2
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_words_draw_accuracy_and_keep_what_is_better_above(tmp_path: Path) -> None:
+    axes = draw_figure(words_rows(), "pareto_size").axes[0]
+    assert axes.get_ylabel() == "accuracy, higher is better"
+    assert axes.get_title(loc="left") == "tones, words yes no up down + unknown"
+    # The student is larger than its quantized form, and worse.
+    (front,) = axes.get_lines()
+    assert front.get_xydata().tolist() == [[17.0, 0.93], [280.0, 0.95]]
+    drawn = draw_figures(words_rows(), tmp_path, ALL_KINDS, tmp_path)
+    assert sorted(path.name for path in drawn.written) == sorted(
+        f"{kind}.{end}" for kind in KINDS for end in ("png", "svg")
+    )
+    assert drawn.left_out[0] == "det: it is of keyword tasks"
+    assert draw_figure(words_rows(accuracy=[0.01, 0.9, 0.9]), "quantization").axes[0].get_yscale() == "linear"
+
+
+def test_another_view_of_a_keywords_curve_has_no_figures_of_its_own(tmp_path: Path) -> None:
+    drawn = draw_figures(rows(one_minus_auc=[0.01, 0.02, 0.03]), tmp_path, ["pareto_size"])
+    assert [path.name for path in drawn.written] == ["pareto_size.png", "pareto_size.svg"]
+    assert draw_figure(rows(), "pareto_size").axes[0].get_ylabel().startswith("au_fa_fr (10")
+
+
+def test_nothing_is_said_of_figures_that_another_kind_of_task_has() -> None:
+    assert kinds_of(rows()) == (*KINDS, "det")
+    assert kinds_of(words_rows()) == (*KINDS, "confusion")
+    assert kinds_of(pd.concat([rows(), words_rows()])) == ALL_KINDS

@@ -1,11 +1,13 @@
 """What a chain owes each of its compressors."""
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from bench.config import RunConfig
 from bench.figures.ablation import draw_ablation
@@ -14,10 +16,10 @@ from bench.results.table import append_record
 from bench.running.executors import Outcome
 from bench.studies.ablation import contributions, orders, variants
 from bench.terminal.console import ablate_and_show, run_and_show
-from bench.terminal.tables import missing_lines
+from bench.terminal.tables import ablation_table, missing_lines
 from models.crnn import CrnnSpec
 from models.errors import ChainError
-from models.task import KeywordTask
+from models.task import KeywordTask, WordsTask
 
 ROW = RunRecord(
     run_id="r",
@@ -91,6 +93,30 @@ def test_contributions_are_ratios_to_the_whole_and_means_over_repeats(tmp_path: 
     assert drawn[1].read_bytes() == first
     _, svg = draw_ablation(table.reset_index(), tmp_path / "ablation", "KD, keyword '$\\frac{$'")
     assert "<!-- KD, keyword '$\\frac{$' -->" in svg.read_text()
+
+
+def test_words_are_told_by_their_accuracy(tmp_path: Path) -> None:
+    task = WordsTask(("yes", "no"), with_unknown=True)
+    figures = no_quality(task) | {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95}
+    whole = replace(row("dq+kd", 10.0, 300, 0.0), quality=figures, keyword="", task=task.text)
+    better = {**figures, "accuracy": 0.97, "validation_accuracy": 0.96}
+    records = [whole, replace(whole, chain="kd", label="KD", quality=better)]
+    table = contributions(variants("dq+kd", CrnnSpec()), records)
+    assert [name for name in table if "accuracy" in name] == [
+        *("accuracy", "accuracy_low", "accuracy_high", "validation_accuracy", "accuracy_change")
+    ]
+    assert not [name for name in table if "auc" in name]
+    found = table.set_index("left_out").loc["dq"]
+    assert (found["accuracy"], found["validation_accuracy"]) == (0.97, 0.96)
+    assert found["accuracy_change"] == pytest.approx(-0.07)
+    _, svg = draw_ablation(table, tmp_path / "ablation", "DQ+KD")
+    assert "accuracy on test, 95 % interval" in svg.read_text()
+    console = Console(file=io.StringIO(), width=80)
+    console.print(ablation_table(table, task.text))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "accuracy: higher is better" in " ".join(shown.split())
+    assert "0.9700" in shown
+    assert "(0.8000, 0.9500)" in shown
 
 
 def test_files_of_a_chain_with_options_lie_in_the_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import threading
@@ -17,6 +18,7 @@ from bench.data.corpora import recordings
 from bench.data.corpora.base import Corpus, Int16Array, cache_dir
 from bench.data.corpora.folder import folder_corpus
 from bench.data.corpora.splits import speaker_of, which_split
+from bench.data.cutting import fit_clip
 from models.errors import CorpusError
 
 # Speakers out of the validation and testing lists published with Speech Commands, and out of neither.
@@ -91,9 +93,9 @@ def write_clip(path: Path, length: int = SECOND, rate_hz: int = 16_000) -> None:
     soundfile.write(path, samples_of(path, length), rate_hz)
 
 
-def open_folder(path: Path, split: str = "speaker") -> Corpus:
+def open_folder(path: Path, split: str = "speaker", clip_samples: int = SECOND) -> Corpus:
     """``folder_corpus`` without a progress bar."""
-    return folder_corpus(path, split=split, progress=False)
+    return folder_corpus(path, split=split, clip_samples=clip_samples, progress=False)
 
 
 def sources(corpus: Corpus, split: str) -> list[str]:
@@ -408,6 +410,71 @@ def test_audio_is_found_by_content_where_its_name_says_nothing(data: Path, conta
     assert f"no/{name}" in set(found.clips["source"])
     assert len(found.clips) == len(WORDS) * len(ALL_SPEAKERS) + 1
     assert found.skipped == ()
+
+
+def test_clips_of_one_second_are_what_they_were_before_others(tmp_path: Path) -> None:
+    """Hashes of version 0.1: of the corpus, of its array with the header, and of its table."""
+    root = tmp_path / "before"
+    for word in WORDS:
+        for speaker in ("eb67fcbc", "fde2dee7", "0c40e715"):
+            for take, length in enumerate((9_000, 16_000, 40_000)):
+                write_clip(root / word / f"{speaker}_nohash_{take}.wav", length)
+    write_clip(root / "_background_noise_" / "hum.wav", 50_000)
+    corpus = open_folder(root)
+    assert corpus.hash == "02da37d5ebca51248b453425148d162cf7733091ea9081948926917483c226e1"
+    folder = cache_dir() / "corpora" / f"before-{corpus.hash[:12]}"
+    for name, start in (("waveforms.npy", "1762879c55c37915"), ("clips.csv", "0d3b39613e83592e")):
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest()[:16] == start
+
+
+@pytest.mark.parametrize("clip_samples", [8_000, 20_800, 64_000])
+def test_clips_of_any_length_are_a_corpus_of_their_own(data: Path, clip_samples: int) -> None:
+    write_clip(data / "no" / "long_nohash_0.wav", 80_000)
+    one, other = open_folder(data), open_folder(data, clip_samples=clip_samples)
+    assert other.waveforms.shape == (55, clip_samples)
+    assert other.clip_samples == clip_samples
+    assert other.clips.equals(one.clips)
+    for row, source in enumerate(other.clips["source"]):
+        whole = samples_of(data / source, 80_000 if "long" in source else SECOND)
+        np.testing.assert_array_equal(other.waveforms[row], fit_clip(whole, clip_samples))
+    assert other.hash != one.hash
+    assert len({open_folder(data, clip_samples=length).hash for length in (8_000, 20_800, 64_000)}) == 3
+    assert open_folder(data).waveforms.shape == (55, SECOND), "neither takes the other's place"
+
+
+@pytest.mark.parametrize(
+    ("length", "clip_samples", "remedy"),
+    [
+        (16_000, 16_000, None),
+        (16_001, 16_000, "1.5"),
+        (19_200, 16_000, "1.5"),
+        (24_000, 16_000, "1.5"),
+        (24_001, 16_000, "2"),
+        (19_200, 24_000, None),
+        (80_000, 16_000, "4"),
+    ],
+)
+def test_recordings_longer_than_clips_are_told_with_what_to_do(
+    data: Path, length: int, clip_samples: int, remedy: str | None
+) -> None:
+    for path in data.glob("*/*.wav"):
+        write_clip(path, length)
+    write_clip(data / "no" / "long_nohash_0.wav", 90_000)
+    corpus = open_folder(data, clip_samples=clip_samples)
+    assert corpus.lengths_s == (length / SECOND, 90_000 / SECOND)
+    told = [line for line in corpus.about() if "--clip-s" in line]
+    assert len(told) == (remedy is not None)
+    if remedy:
+        assert f"longer than {length / SECOND:.2f} s" in told[0]
+        assert f"--clip-s {remedy} takes more of them" in told[0]
+
+
+def test_where_no_clip_is_long_enough_none_is_offered(data: Path) -> None:
+    for path in data.glob("*/*.wav"):
+        write_clip(path, 80_000)
+    about = "\n".join(open_folder(data, clip_samples=64_000).about())
+    assert "only the loudest 4 s is a clip" in about
+    assert "--clip-s" not in about
 
 
 def test_lists_name_clips_in_the_format_they_had_before(data: Path) -> None:
