@@ -18,9 +18,10 @@ from bench.config import Recipe, RunConfig, content_hash, seed_from
 from bench.data.features import features_of
 from bench.quality.metrics import au_fa_fr
 from bench.results.records import RunRecord
+from bench.results.weights import save_atomically
 from bench.running.pipeline import STAGE_VERSION, run_chain
 from bench.running.ui import Ui
-from bench.training.state import Epoch, save_atomically
+from bench.training.state import Epoch
 from benchmarks.epochs import BASE, STUDENT
 from benchmarks.journal import Journal
 from benchmarks.plain import SEED, PlainData, PlainTraining, base_model, student_model
@@ -85,7 +86,7 @@ class JournalUi(Ui):
     def epoch(self, epoch: Epoch, job: int = 0) -> None:
         """An epoch with its checkpoint."""
         key = trial_key("ours", self._label, self._keyword, self._data, self._epochs)
-        self._journal.add(_epoch_line(key, epoch.epoch, epoch.validation_au_fa_fr))
+        self._journal.add(_epoch_line(key, epoch.epoch, epoch.validation_headline))
 
     def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
         """A row: the training's quality on test."""

@@ -25,7 +25,7 @@ from benchmarks.setting import Setting
 from benchmarks.turns import Side, Turns, alternate, peak_mb, private_mb
 from models.errors import CorpusError
 from models.front_end import SAMPLE_RATE_HZ
-from models.task import KeywordTask
+from models.task import KeywordTask, Task
 
 WORDS, SPEAKERS, BLOCK_CLIPS, BATCH = 35, 2000, 512, 256
 SPLIT_OF_TEN = ("train",) * 8 + ("validation", "test")
@@ -149,7 +149,7 @@ def train(folder: Path, scratch: Path, turns: Turns) -> None:
     """A whole run of the base with one epoch: features, training, measuring."""
 
     @register(NOISE)
-    def _open(keyword: str | None, progress: bool) -> Corpus:
+    def _open(task: Task | None, progress: bool) -> Corpus:
         return load_corpus(folder)
 
     torch.manual_seed(SEED)

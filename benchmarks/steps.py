@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.config import CLIP_FRAMES, Recipe
+from bench.config import Recipe
 from bench.cost import count_macs
 from bench.quality.metrics import au_fa_fr
 from bench.training.state import Training
@@ -21,7 +21,7 @@ from benchmarks.setting import Setting
 from benchmarks.turns import Laps, Turns, alternate
 from compressors.base import TrainStep
 from compressors.chain import Chain, parse
-from models.base import N_MELS, KwsModel, ModelOutput
+from models.base import USUAL, KwsModel, ModelOutput
 from models.registry import family
 
 MATRIX_MULTIPLY = "matrix multiply"
@@ -61,7 +61,7 @@ def eager_steps(setting: Setting, turns: Turns) -> None:
     steps = {}
     for name, text in CHAINS.items():
         model = base_model() if not text else student_model()
-        turns.note(f"{name} macs", float(count_macs(model, CLIP_FRAMES)))
+        turns.note(f"{name} macs", float(count_macs(model, USUAL.frames)))
         for batch in size.batches:
             count = max(2, size.step_clips // batch)
             turns.note(f"{name} {batch} clips", float(count * batch))
@@ -84,7 +84,7 @@ def train_steps(model: KwsModel, text: str, batch: int, count: int) -> None:
     recipe, chain = Recipe(batch_size=batch), parse(text, family("crnn").default)
     # No such file: it starts anew, with the recipe's optimizer.
     optimizer = Training.start(model, recipe, Path("no checkpoint")).optimizer
-    features, labels = torch.randn(batch, N_MELS, CLIP_FRAMES), torch.randint(2, (batch,))
+    features, labels = torch.randn(batch, USUAL.front_end.mels, USUAL.frames), torch.randint(2, (batch,))
     with torch.no_grad():
         taught = ModelOutput(*(torch.randn_like(part) for part in model(features) if part is not None))
     model.train()

@@ -149,7 +149,8 @@ def _check_rate(path: Path, rate_hz: int) -> None:
 def _mono_blocks(file: Any, path: Path) -> Iterator[FloatArray]:
     """The mean of the channels, float32 at the file's own rate."""
     # Always by way of float: libsndfile does not scale float files when it is asked for int16.
-    for block in file.blocks(READ_FRAMES, dtype="float32", always_2d=True):
+    # Read after read: ``blocks`` asks for a seek, which some codings (GSM 6.10, G.721) do not know.
+    while len(block := file.read(READ_FRAMES, dtype="float32", always_2d=True)):
         mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
         if not np.isfinite(mono).all():
             raise AudioError(path, "holds samples that are no finite numbers")

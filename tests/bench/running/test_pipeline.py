@@ -405,7 +405,7 @@ def test_real_recordings_ship_and_come_back(
         chain="qat:bits=4+ad+kd", data=str(folder), task=KeywordTask("start"), recipe=recipe, epochs=12
     )
     _, trained, shipped = run_chain(config, tmp_path / "out", Log())
-    assert shipped.artifact_bytes == 1666
+    assert shipped.artifact_bytes == 1673  # 7 of them say that it listens for start
     assert shipped.size_ratio > 150
     assert trained["auc"] > 0.8
     assert shipped["auc"] > trained["auc"] - 0.05

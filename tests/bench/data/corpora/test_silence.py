@@ -125,7 +125,7 @@ def test_little_noise_is_divided_as_far_as_it_goes(tone_corpus: Corpus) -> None:
 
 
 def test_without_noise_there_is_no_silence(tone_corpus: Corpus) -> None:
-    with pytest.raises(CorpusError, match="tones has no background noise .*_background_noise_") as caught:
+    with pytest.raises(CorpusError, match=r"tones has no background noise .*_background_noise_") as caught:
         with_silence(replace(tone_corpus, noise=np.zeros(0, np.int16)), ("start",))
     assert "\n" not in str(caught.value)
 
@@ -155,5 +155,3 @@ def test_a_folder_with_noise_has_clips_of_silence(
     assert SILENCE not in plain.words
     assert plain.hash != corpus.hash
     assert corpus.lengths_s == plain.lengths_s == (1.0, 1.0)
-    with pytest.raises(CorpusError, match="no clips of the keyword '_silence_'"):
-        corpus.labels(KeywordTask(SILENCE))
