@@ -15,8 +15,7 @@ PITCH_HZ = {"low": 300, "middle": 600, "high": 1200}
 def tones(task: Task | None, progress: bool) -> Corpus:
     """Twenty 'speakers' who differ in pitch, six takes of each word, in noise; clips as long as is asked."""
     samples = task.clip_samples if task else SAMPLE_RATE_HZ
-    key = of_length("tones-1", samples)
-    folder = cache_dir() / "corpora" / key
+    folder = cache_dir() / "corpora" / of_length("tones-1", samples)
     if folder.exists():
         return load_corpus(folder)
     rng = np.random.default_rng(0)
@@ -32,7 +31,7 @@ def tones(task: Task | None, progress: bool) -> Corpus:
     return write_corpus(
         folder,
         name="tones",
-        content_hash=key,
+        content_hash=folder.name,
         clips=pd.DataFrame(rows, columns=["word", "speaker", "split", "source"]),
         waveforms=[np.array(waves).astype(np.int16)],
         noise=np.zeros(0, np.int16),

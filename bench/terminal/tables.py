@@ -114,7 +114,7 @@ def corpus_tables(corpus: Corpus) -> list[Table]:
         f"\nclips of {shortest(seconds)} s"
     )
     if corpus.lengths_s:
-        caption += ", of recordings of {:.2f} s (median)\nto {:.2f} s (longest)".format(*corpus.lengths_s)
+        caption += "\nrecordings of {:.2f} s (median) to {:.2f} s".format(*corpus.lengths_s)
     whole = plain_table(f"{corpus.name} ({corpus.hash[:12]})", caption)
     for heading in ("split", "clips", "hours", "words", "speakers"):
         whole.add_column(heading, justify="left" if heading == "split" else "right")

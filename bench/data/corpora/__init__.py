@@ -99,7 +99,7 @@ def _opened(data: str, task: Task | None, split: str, progress: bool) -> Corpus:
         return manifest_corpus(Path(data), split=split, clip_samples=clip_samples, progress=progress)
     names = ", ".join(corpora())
     raise CorpusError(
-        f"no data {data!r}: give a folder, a table of recordings (clips.csv) or one of: {names}"
+        f"no data {data!r}: give a folder or one of: {names}; or a table of recordings (clips.csv)"
     )
 
 
@@ -114,8 +114,6 @@ def _check_classes(corpus: Corpus, task: Task) -> None:
 
 
 def _lacking(name: str, split: str, task: Task) -> str:
-    if name == SILENCE:
-        return f"{task.text} needs clips of silence, and none are cut from background noise yet"
     if name not in (OTHER, UNKNOWN):
         return f"no clip of {name!r} in the {split} split; choose a word with more speakers"
     words = " and ".join(map(repr, task.needed))
