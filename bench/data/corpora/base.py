@@ -142,6 +142,8 @@ def of_length(content_hash: str, clip_samples: int) -> str:
 
 def unknown_keyword(keyword: str, words: Sequence[str]) -> str:
     """One line that names the nearest words that do exist."""
+    if not words:
+        return f"no clips of the keyword {keyword!r}, nor of any other word; only speech without one"
     near = difflib.get_close_matches(keyword, words, n=3, cutoff=0.4)
     shown = near or list(words)[:8]
     more = "" if near or len(words) <= 8 else f", ... ({len(words)} words)"

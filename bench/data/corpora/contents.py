@@ -20,7 +20,7 @@ from bench.data.corpora.progress import progress_bar
 from bench.data.corpora.splits import RULE_TEXTS
 from bench.files import write_text_atomically
 
-BLOCK_FILES = 256
+BLOCK_ITEMS = 256
 THREADS = min(8, os.cpu_count() or 1)
 
 Item = TypeVar("Item")
@@ -173,11 +173,15 @@ def _read_index(index_file: Path) -> dict[str, dict[str, str]]:
 
 
 def mapped(
-    function: Callable[[Item], Result], items: Sequence[Item], label: str, progress: bool
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    label: str,
+    progress: bool,
+    block_items: int = BLOCK_ITEMS,
 ) -> Iterator[list[Result]]:
     """The function over all items in order, on a few threads, one block in memory at a time."""
     with progress_bar(label, len(items), progress) as advance, ThreadPoolExecutor(THREADS) as pool:
-        for first in range(0, len(items), BLOCK_FILES):
-            block = list(pool.map(function, items[first : first + BLOCK_FILES]))
+        for first in range(0, len(items), block_items):
+            block = list(pool.map(function, items[first : first + block_items]))
             advance(len(block))
             yield block

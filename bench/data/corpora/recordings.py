@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from bench.data.audio import AudioError, read_audio
 from bench.data.corpora.base import Corpus, Int16Array, cache_dir, load_corpus, of_length, write_corpus
-from bench.data.corpora.contents import Cut, Recordings, known_hash, mapped
+from bench.data.corpora.contents import BLOCK_ITEMS, Cut, Recordings, known_hash, mapped
 from bench.data.corpora.splits import check_splits
 from bench.data.cutting import cut_clip, fit_clip
 from models.errors import CorpusError
@@ -145,7 +145,9 @@ def _decoded(
     # Cuts of one recording stand together, so each is decoded once.
     files = [list(group) for _, group in groupby(cuts, key=lambda cut: cut.path)]
     there = iter(cuts)
-    for block in mapped(read, files, "decoding", progress):
+    # As many clips in memory at once, however many a recording has.
+    block_files = max(1, BLOCK_ITEMS * len(files) // max(1, len(cuts)))
+    for block in mapped(read, files, "decoding", progress, block_files):
         clips = [clip for of_file in block for clip in of_file]
         bad |= {
             cut.source: clip for (clip, _), cut in zip(clips, there, strict=False) if isinstance(clip, str)

@@ -169,6 +169,8 @@ def test_speech_without_a_word_is_other_words_and_no_keyword(data: Path) -> None
     assert corpus.labels(WordsTask(("yes",), with_unknown=True)).tolist() == [1, 0] * 3
     with pytest.raises(CorpusError, match=r"no clips of the keyword '_speech_'; did you mean: yes$"):
         open_corpus(str(data / "clips.csv"), KeywordTask(SPEECH), progress=False)
+    with pytest.raises(CorpusError, match="no clips of the keyword 'no', nor of any other word"):
+        open_corpus(str(table(data, text.replace(",yes,", ",,"))), KeywordTask("no"), progress=False)
 
 
 @pytest.mark.parametrize(
