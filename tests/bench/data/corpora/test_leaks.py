@@ -62,6 +62,7 @@ def test_copies_are_found_in_clips_of_any_length(clip_samples: int) -> None:
     ]
     near = altered(takes[3].astype(np.int16), 0)
     prints = fingerprints(np.array([*takes, takes[3], near], np.float32) / 32_768).astype(np.float32)
+    assert prints.shape == (14, 1_024), "bands of 2 Hz from 80 to 2128 Hz, of clips of any length"
     correlation = prints @ prints.T
     assert correlation[3, 12] == pytest.approx(1)
     assert correlation[3, 13] > COPY_CORRELATION
