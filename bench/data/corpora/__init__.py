@@ -69,9 +69,10 @@ def open_corpus(
         raise CorpusError(
             f"the corpus {data!r} has clips of {clip_s:g} s only; give --clip-s {clip_s:g}, or other data"
         )
-    if check:
-        _check_classes(corpus, task)
-    if not (check and task.silence):
+    if not check:
+        return corpus
+    _check_classes(corpus, task)
+    if not task.silence:
         return corpus
     from bench.data.corpora.silence import with_silence
 

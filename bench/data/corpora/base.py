@@ -91,7 +91,7 @@ class Corpus:
         longer_s = min(math.ceil(2 * median_s) / 2, MOST_CLIP_S)
         remedy = f"; --clip-s {shortest(longer_s)} takes more of them" if longer_s > clip_s else ""
         return [
-            f"half of the recordings are longer than {median_s:.2f} s, and of each only the loudest "
+            f"half of the recordings last {median_s:.2f} s or more, and of each only the loudest "
             f"{shortest(clip_s)} s is a clip{remedy}"
         ]
 

@@ -86,7 +86,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
                     raise CorpusError(f"{row.cut.source} stands in a line above; give each stretch once")
                 _check_file(path.parent / row.cut.path)
                 rows[row.cut] = row
-    except (CorpusError, csv.Error, ValueError) as error:
+    except (CorpusError, csv.Error, ValueError, OSError) as error:
         raise CorpusError(f"{path}, line {max(1, reader.line_num)}: {error}") from None
     if all(row.word in NOISE_WORDS for row in rows.values()):
         raise CorpusError(f"{path} names no recording; {COLUMNS}")

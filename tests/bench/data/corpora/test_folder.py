@@ -465,7 +465,7 @@ def test_recordings_longer_than_clips_are_told_with_what_to_do(
     told = [line for line in corpus.about() if "--clip-s" in line]
     assert len(told) == (remedy is not None)
     if remedy:
-        assert f"longer than {length / SECOND:.2f} s" in told[0]
+        assert f"last {length / SECOND:.2f} s or more" in told[0]
         assert f"--clip-s {remedy} takes more of them" in told[0]
 
 

@@ -76,7 +76,7 @@ def test_words_speakers_and_splits_are_the_tables(data: Path) -> None:
         )
     ]
     assert corpus.lengths_s == (10.0, 10.0)
-    assert "half of the recordings are longer than 10.00 s" in corpus.about()[1]
+    assert "half of the recordings last 10.00 s or more" in corpus.about()[1]
     assert corpus.about()[1].endswith("--clip-s 4 takes more of them")
 
 
@@ -196,6 +196,7 @@ def test_speech_without_a_word_is_other_words_and_no_keyword(data: Path) -> None
         ("path,word,start_s,end_s\na.wav,yes,nan,2\n", 2, "'nan' is no finite number"),
         ("path,word,start_s,end_s\na.wav,yes,2,2\n", 2, "a stretch from 2 to 2 s"),
         ("path,word,start_s,end_s\na.wav,yes,-1,2\n", 2, "a stretch from -1 to 2 s"),
+        (f"path,word\n{'a' * 5_000}.wav,yes\n", 2, ".*File name too long"),
         ('path,word\n"a.wav,yes\n', 2, "unexpected end of data"),
         ('path,word\n"a\nb.wav",yes\n', 3, "no file"),
     ],
