@@ -84,7 +84,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
                 row = _row(header, cells)
                 if row.cut in rows:
                     raise CorpusError(f"{row.cut.source} stands in a line above; give each stretch once")
-                _check_file(path.parent / row.cut.path)
+                _check_file(path.resolve().parent / row.cut.path)
                 rows[row.cut] = row
     except (CorpusError, csv.Error, ValueError, OSError) as error:
         raise CorpusError(f"{path}, line {max(1, reader.line_num)}: {error}") from None
