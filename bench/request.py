@@ -22,7 +22,9 @@ class TaskRequest:
         keyword: The words to spot, a task each.
         words: Words to tell apart, with commas between them.
         unknown: All other words are a class too.
+        silence: Clips of no word are a class too.
         task: A registered task, in place of keyword and words.
+        clip_s: Length of a clip.
         mels: Mel bands.
         hop_ms: From one frame to the next.
         window_ms: What a frame hears.
@@ -31,7 +33,9 @@ class TaskRequest:
     keyword: tuple[str, ...] = ()
     words: str | None = None
     unknown: bool = False
+    silence: bool = False
     task: str | None = None
+    clip_s: float | None = None
     mels: int | None = None
     hop_ms: float | None = None
     window_ms: float | None = None
@@ -55,8 +59,8 @@ class TaskRequest:
         given = [name for name, value in ways.items() if value]
         if len(given) > 1:
             raise TaskError(f"{' and '.join(given)} each say what is asked; give one of them")
-        if self.unknown and not self.words:
-            raise TaskError("--unknown adds a class to --words; give it too")
+        if (self.unknown or self.silence) and not self.words:
+            raise TaskError("--unknown and --silence add classes to --words; give it too")
         return [self._settled(task) for task in self._asked()]
 
     def _asked(self) -> list[Task]:
@@ -64,16 +68,16 @@ class TaskRequest:
             return [task_named(self.task)]
         if self.words:
             words = tuple(word.strip() for word in self.words.split(","))
-            return [WordsTask(words, self.unknown)]
+            return [WordsTask(words, self.unknown, self.silence)]
         return [KeywordTask(word) for word in dict.fromkeys(self.keyword or (DEFAULT_KEYWORD,))]
 
     def _settled(self, task: Task) -> Task:
-        """A task with the front end that is given."""
+        """A task with the clip length and the front end that are given."""
         front = {"mels": self.mels, "hop_ms": self.hop_ms, "window_ms": self.window_ms}
         changed: dict[str, Any] = {name: value for name, value in front.items() if value is not None}
         # Together: a hop may only fit the window that comes with it.
         heard = replace(task.front_end, **changed) if changed else task.front_end
-        return replace(task, front_end=heard)
+        return replace(task, front_end=heard, clip_s=task.clip_s if self.clip_s is None else self.clip_s)
 
 
 @dataclass(frozen=True)

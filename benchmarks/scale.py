@@ -15,7 +15,7 @@ import torch
 
 from bench.config import RunConfig
 from bench.data.corpora import register
-from bench.data.corpora.base import CLIP_SAMPLES, Corpus, Int16Array, load_corpus, write_corpus
+from bench.data.corpora.base import Corpus, Int16Array, load_corpus, write_corpus
 from bench.data.features import to_float
 from bench.running.pipeline import run_chain
 from benchmarks.epochs import TurnUi
@@ -24,6 +24,7 @@ from benchmarks.rows import Row
 from benchmarks.setting import Setting
 from benchmarks.turns import Side, Turns, alternate, peak_mb, private_mb
 from models.errors import CorpusError
+from models.front_end import SAMPLE_RATE_HZ
 from models.task import KeywordTask, Task
 
 WORDS, SPEAKERS, BLOCK_CLIPS, BATCH = 35, 2000, 512, 256
@@ -32,7 +33,7 @@ NOISE = "noise"
 KEYWORD = "word00"
 WATCH_S = 0.05
 # int16 clips, float32 features of all, float16 features of eight versions of the training clips.
-DISK_BYTES_A_CLIP = 2 * CLIP_SAMPLES + 4 * 4040 + 8 * 2 * 4040
+DISK_BYTES_A_CLIP = 2 * SAMPLE_RATE_HZ + 4 * 4040 + 8 * 2 * 4040
 
 
 def measure_scale(setting: Setting) -> list[Row]:
@@ -52,7 +53,7 @@ def measure_scale(setting: Setting) -> list[Row]:
         "its waveforms drawn once, in batches": partial(draw, folder),
         "trained on for an epoch of the base, bank made": partial(train, folder, setting.scratch),
     }
-    samples = count * CLIP_SAMPLES * 2
+    samples = count * SAMPLE_RATE_HZ * 2
     rows = []
     for name, side in sides.items():
         laps = alternate({name: side})[name]
@@ -110,7 +111,7 @@ def noise_blocks(count: int) -> Iterator[Int16Array]:
     rng = np.random.default_rng(SEED)
     for start in range(0, count, BLOCK_CLIPS):
         rows = min(BLOCK_CLIPS, count - start)
-        yield rng.integers(-3000, 3000, size=(rows, CLIP_SAMPLES), dtype=np.int16)
+        yield rng.integers(-3000, 3000, size=(rows, SAMPLE_RATE_HZ), dtype=np.int16)
 
 
 def build(folder: Path, count: int, turns: Turns) -> None:

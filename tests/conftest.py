@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, write_corpus
+from bench.data.corpora.base import Corpus, write_corpus
+from models.front_end import SAMPLE_RATE_HZ
 
 # Speaker-disjoint real recordings: the Arabic Speech Commands, in a folder of <word>/<clip>.flac.
 ARABIC = "KWS_BENCH_ARABIC"
@@ -94,10 +95,10 @@ def _alive(group: int) -> list[str]:
 def tone(word: str, speaker: int, take: int) -> np.ndarray:
     """A 'word': a noisy tone whose pitch tells the words apart, and a little the speakers."""
     rng = np.random.default_rng([list(WORDS).index(word), speaker, take])
-    time_s = np.arange(CLIP_SAMPLES) / SAMPLE_RATE_HZ
+    time_s = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     pitch_hz = WORDS[word] * (1 + 0.01 * speaker)
-    wave = 0.05 * np.sin(2 * np.pi * pitch_hz * time_s) * np.hanning(CLIP_SAMPLES)
-    return ((wave + 0.04 * rng.standard_normal(CLIP_SAMPLES)) * 32767).astype(np.int16)
+    wave = 0.05 * np.sin(2 * np.pi * pitch_hz * time_s) * np.hanning(SAMPLE_RATE_HZ)
+    return ((wave + 0.04 * rng.standard_normal(SAMPLE_RATE_HZ)) * 32767).astype(np.int16)
 
 
 def tone_clips(takes: int) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from bench.commands.options import task_options
 from bench.plugins import plugin_option
 
 if TYPE_CHECKING:
+    from bench.data.corpora.base import Corpus
     from bench.request import TaskRequest
-    from models.task import Task
 
 split_option = click.option(
     "--split",
@@ -34,19 +34,26 @@ def data() -> None:
 @task_options
 @split_option
 def data_info(path: str, split: str, *, asked: TaskRequest) -> None:
-    """Show what a corpus holds. PATH: synthetic, speech-commands, speech-commands-v0.02 or a folder."""
-    from bench.data.corpora import open_corpus
+    """Show what a corpus holds.
+
+    PATH: synthetic, speech-commands, speech-commands-v0.02, a folder, or a table of recordings (clips.csv).
+    """
     from bench.terminal.tables import corpus_tables
     from bench.texts import plain_console
 
     console = plain_console()
-    for table in corpus_tables(open_corpus(path, _task(path, asked), split=split)):
+    corpus = _opened(path, asked, split)
+    for table in corpus_tables(corpus):
         console.print(table)
+    for line in corpus.about():
+        console.print(line, soft_wrap=True)
 
 
-def _task(path: str, asked: TaskRequest) -> Task | None:
-    """What is asked of the data; a keyword that nobody gave only of what speaks it."""
-    return asked.tasks()[0] if path == "synthetic" or asked.named else None
+def _opened(path: str, asked: TaskRequest, split: str) -> Corpus:
+    """The corpus as a run would have it; words that nobody gave are only asked of what speaks them."""
+    from bench.data.corpora import open_corpus
+
+    return open_corpus(path, asked.tasks()[0], split=split, check=path == "synthetic" or asked.named)
 
 
 @data.command("leaks")
@@ -64,12 +71,11 @@ def data_leaks(path: str, split: str, pairs: int, *, asked: TaskRequest) -> None
     recording at another level, a little later or under light noise; counts clips without sound. The exit
     status is 1 where something stands in two splits, else 0.
     """
-    from bench.data.corpora import open_corpus
     from bench.data.corpora.leaks import find_leaks
     from bench.terminal.tables import leaks_table
     from bench.texts import plain_console
 
-    corpus = open_corpus(path, _task(path, asked), split=split)
+    corpus = _opened(path, asked, split)
     leaks = find_leaks(corpus, progress=True)
     table, lines = leaks_table(leaks, f"{corpus.name}, split by {split}", pairs)
     console = plain_console()

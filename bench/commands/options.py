@@ -27,10 +27,14 @@ TASK = (
     click.option("--words", metavar="A,B,...", help="Words to tell apart, in place of a keyword."),
     click.option("--unknown", is_flag=True, help="With --words: all other words are a class too."),
     click.option(
+        "--silence", is_flag=True, help="With --words: clips of no word, from background noise, are too."
+    ),
+    click.option(
         "--task",
         metavar="NAME",
-        help="speech-commands-35, or a plugin's.",
+        help="speech-commands-12, speech-commands-35, or a plugin's.",
     ),
+    click.option("--clip-s", type=Number(0.5, 4), help="Length of a clip in seconds.  [default: 1]"),
     click.option("--mels", type=Whole(8, 128), help="Mel bands.  [default: 40]"),
     click.option("--hop-ms", type=Number(5, 64), help="From one frame to the next.  [default: 10]"),
     click.option("--window-ms", type=Number(5, 64), help="What a frame hears.  [default: 25]"),
@@ -42,8 +46,8 @@ TRAINING = (
         "--data",
         default="synthetic",
         show_default=True,
-        help="A folder of WORD/CLIP.wav (or .flac, .opus, .mp3, ...), synthetic, speech-commands or "
-        "speech-commands-v0.02.",
+        help="A folder of WORD/CLIP.wav (or .flac, .opus, .mp3, ...), a table clips.csv (path, word, and "
+        "where known speaker, split, start_s, end_s), synthetic, speech-commands or speech-commands-v0.02.",
     ),
     click.option(
         "--split",

@@ -1,7 +1,7 @@
 """Reading recordings: any rate, any number of channels, any length, to int16 mono at 16 kHz.
 
-``read_clip`` gives exactly one second, ``read_audio`` the whole file, ``stream_audio`` block after block
-in constant memory. All three go the same way through the file, so they agree sample for sample.
+``read_clip`` gives exactly one clip, ``read_audio`` the whole file, ``stream_audio`` block after block in
+constant memory. All three go the same way through the file, so they agree sample for sample.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Int16Array
+from bench.data.corpora.base import Int16Array
+from bench.data.cutting import fit_clip
 from models.errors import CorpusError
+from models.front_end import SAMPLE_RATE_HZ
 
 FloatArray = npt.NDArray[np.float32]
 
-# How files of the formats in ``AUDIO_SUFFIXES`` begin; MP3 without a tag is told by its first frame.
-SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff\x2e\x91")
+# A text in UTF-16 begins as a frame of MPEG layer I could; libsndfile's decoder would say so aloud.
+UTF16_MARK = b"\xff\xfe"
 # Fewer samples a second hold no speech; more are a damaged header.
 LEAST_RATE_HZ, MOST_RATE_HZ = 2_000, 768_000
 READ_FRAMES = 65_536
@@ -32,7 +34,6 @@ CONTEXT_PERIODS = 8
 # Rates that share no divisor with 16,000 would need a filter of gigabytes. This bound leaves every common
 # rate as it is, and rounds the others by less than 0.07 %.
 MAX_PERIOD_SAMPLES = 800
-SEARCH_SAMPLES = 1 << 20
 
 
 class AudioError(CorpusError):
@@ -48,13 +49,13 @@ class AudioError(CorpusError):
         self.reason = reason
 
 
-def read_clip(path: Path) -> Int16Array:
-    """One second of a file, int16 mono 16 kHz, shape (CLIP_SAMPLES,); see ``fit_clip``.
+def read_clip(path: Path, clip_samples: int) -> Int16Array:
+    """A clip of a file, int16 mono 16 kHz, shape (L,); see ``fit_clip``.
 
     Raises:
         AudioError: The file cannot be read as audio, or holds no samples.
     """
-    return fit_clip(read_audio(path))
+    return fit_clip(read_audio(path), clip_samples)
 
 
 def read_audio(path: Path) -> Int16Array:
@@ -69,27 +70,18 @@ def read_audio(path: Path) -> Int16Array:
     return np.concatenate(blocks)
 
 
-def fit_clip(samples: Int16Array) -> Int16Array:
-    """Exactly one second of int16 16 kHz samples, shape (L,) to (CLIP_SAMPLES,).
-
-    Shorter recordings get zeros, equally many on both sides; of longer ones the second with the highest
-    energy is kept, the first of them where several are equal.
-    """
-    missing = CLIP_SAMPLES - len(samples)
-    if missing >= 0:
-        return np.pad(samples, (missing // 2, missing - missing // 2))
-    start = _loudest_start(samples)
-    return samples[start : start + CLIP_SAMPLES].copy()
-
-
-def begins_like_audio(path: Path) -> bool:
-    """Whether a file, whatever its name, begins as one of the formats that can be read."""
+def is_audio(path: Path) -> bool:
+    """Whether libsndfile can open a file, whatever its name; headerless formats are none."""
     try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError:
+        # Unbuffered: libsndfile reads on where the descriptor stands.
+        with path.open("rb", buffering=0) as opened:
+            if opened.read(2) == UTF16_MARK:
+                return False
+            opened.seek(0)
+            with soundfile.SoundFile(opened.fileno(), closefd=False):
+                return True
+    except (OSError, soundfile.LibsndfileError):
         return False
-    return head.startswith(SIGNATURES) or _is_mp3_frame(head)
 
 
 def stream_audio(source: Path | str | BinaryIO, block_samples: int) -> Iterator[Int16Array]:
@@ -129,19 +121,6 @@ def reduced_rates(rate_hz: int) -> tuple[int, int]:
     return ratio.numerator, ratio.denominator
 
 
-def _loudest_start(samples: Int16Array) -> int:
-    """Where the second with the highest energy begins; memory does not grow with the length."""
-    best_start, best_energy = 0, -1
-    for first in range(0, len(samples) - CLIP_SAMPLES + 1, SEARCH_SAMPLES):
-        part = samples[first : first + SEARCH_SAMPLES + CLIP_SAMPLES - 1].astype(np.int64)
-        total = np.concatenate([np.zeros(1, np.int64), np.cumsum(part**2)])
-        energy = total[CLIP_SAMPLES:] - total[:-CLIP_SAMPLES]
-        loudest = int(np.argmax(energy))
-        if energy[loudest] > best_energy:
-            best_start, best_energy = first + loudest, int(energy[loudest])
-    return best_start
-
-
 def _file_blocks(path: Path) -> Iterator[Int16Array]:
     """A file as int16 mono 16 kHz, in blocks as long as they happen to come."""
     if not path.is_file():
@@ -167,18 +146,11 @@ def _check_rate(path: Path, rate_hz: int) -> None:
         )
 
 
-def _is_mp3_frame(head: bytes) -> bool:
-    """A frame of MPEG layer III: eleven set bits, then a layer, a bit rate and a rate that exist."""
-    if len(head) < 4:
-        return False
-    synced = head[0] == 0xFF and head[1] & 0xE6 == 0xE2
-    return synced and head[2] >> 4 not in (0, 15) and head[2] >> 2 & 3 != 3
-
-
 def _mono_blocks(file: Any, path: Path) -> Iterator[FloatArray]:
     """The mean of the channels, float32 at the file's own rate."""
     # Always by way of float: libsndfile does not scale float files when it is asked for int16.
-    for block in file.blocks(READ_FRAMES, dtype="float32", always_2d=True):
+    # Read after read: ``blocks`` asks for a seek, which some codings (GSM 6.10, G.721) do not know.
+    while len(block := file.read(READ_FRAMES, dtype="float32", always_2d=True)):
         mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
         if not np.isfinite(mono).all():
             raise AudioError(path, "holds samples that are no finite numbers")

@@ -85,9 +85,9 @@ def refuse_unheard(task: Task, command: str) -> None:
     """Refuses a run of a task that a command does not know.
 
     Raises:
-        TaskError: It is not of a keyword, or of another front end than the usual one.
+        TaskError: It is not of a keyword, or of other clips or another front end than the usual ones.
     """
-    if not isinstance(task, KeywordTask) or task.front_end != FrontEnd():
+    if not isinstance(task, KeywordTask) or (task.front_end, task.clip_s) != (FrontEnd(), 1.0):
         more = f", {front_end_text(task)}" if front_end_text(task) else ""
         raise TaskError(
             f"bench {command} knows runs of a keyword with the usual front end; this is one of "

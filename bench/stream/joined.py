@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.config import seed_from
-from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus, Int16Array
+from bench.data.corpora.base import SAMPLE_RATE_HZ, Corpus, Int16Array
 from bench.stream.detection import Span
 from models.errors import CorpusError
 from models.task import Task
@@ -68,7 +68,7 @@ class Joined:
     def keywords(self) -> list[Span]:
         """When the keyword clips begin and end."""
         starts = [clip.start_sample for clip in self.clips if clip.is_keyword]
-        return [Span(start / SAMPLE_RATE_HZ, (start + CLIP_SAMPLES) / SAMPLE_RATE_HZ) for start in starts]
+        return [Span(start / SAMPLE_RATE_HZ, (start + SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ) for start in starts]
 
 
 def joined_stream(corpus: Corpus, task: Task, split: str, *, seed: int = 0) -> Joined:
@@ -125,10 +125,10 @@ def _rows(
 def _place(name: str, order: Sequence[tuple[int, bool]], rng: np.random.Generator, seed: int) -> Joined:
     """One clip after the other, with gaps of up to half a second between them."""
     gaps = rng.integers(0, LONGEST_GAP_SAMPLES, len(order) + 1, endpoint=True)
-    starts = np.cumsum(gaps[:-1] + CLIP_SAMPLES) - CLIP_SAMPLES
+    starts = np.cumsum(gaps[:-1] + SAMPLE_RATE_HZ) - SAMPLE_RATE_HZ
     placed = tuple(Placed(row, int(start), key) for (row, key), start in zip(order, starts, strict=True))
     # A second of background at the end, so that the last clip is heard to its end.
-    return Joined(name, placed, placed[-1].start_sample + 2 * CLIP_SAMPLES, seed)
+    return Joined(name, placed, placed[-1].start_sample + 2 * SAMPLE_RATE_HZ, seed)
 
 
 def spoken_samples(clip: Int16Array) -> int:
@@ -161,11 +161,11 @@ def render(joined: Joined, corpus: Corpus) -> Iterator[Int16Array]:
     """
     background = _background(joined, corpus)
     ramp = np.sin(np.linspace(0, np.pi / 2, FADE_SAMPLES, dtype=np.float32)) ** 2
-    fade = np.concatenate([ramp, np.ones(CLIP_SAMPLES - 2 * FADE_SAMPLES, np.float32), ramp[::-1]])
+    fade = np.concatenate([ramp, np.ones(SAMPLE_RATE_HZ - 2 * FADE_SAMPLES, np.float32), ramp[::-1]])
     at = 0
     for clip in joined.clips:
         yield _to_int16(_cut(background, at, clip.start_sample))
-        at = clip.start_sample + CLIP_SAMPLES
+        at = clip.start_sample + SAMPLE_RATE_HZ
         yield _to_int16(_cut(background, clip.start_sample, at) + fade * corpus.waveforms[clip.row])
     yield _to_int16(_cut(background, at, joined.samples))
 

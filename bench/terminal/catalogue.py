@@ -27,6 +27,7 @@ def catalogue() -> dict[str, list[str]]:
         "data": [
             *(f"  {name} ({origin(opener.__module__)})" for name, opener in corpora().items()),
             "  or a folder of WORD/CLIP.wav (or .flac, .opus, .mp3, ...)",
+            "  or a table clips.csv: path, word, and where known speaker, split, start_s, end_s",
         ],
     }
 

@@ -10,11 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.compare.summary import summarise
-from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, SPLITS, Corpus, stands_in
+from bench.data.corpora.base import SPLITS, Corpus, stands_in
 from bench.data.corpora.leaks import Leaks
 from bench.quality.measures import Measure, compared_by, measures_in
 from bench.results.records import RunRecord
 from bench.studies.ablation import Orders
+from models.front_end import SAMPLE_RATE_HZ
+from models.numbers import shortest
 
 
 def _times(value: float) -> str:
@@ -106,10 +108,13 @@ def _cell(value: Any, shown: Callable[..., str]) -> str:
 def corpus_tables(corpus: Corpus) -> list[Table]:
     """What a corpus holds: clips, words and speakers by split, and the clips of each word."""
     clips = corpus.clips
-    seconds = CLIP_SAMPLES / SAMPLE_RATE_HZ
+    seconds = corpus.clip_samples / SAMPLE_RATE_HZ
     caption = (
         f"{len(corpus.noise) / SAMPLE_RATE_HZ:.0f} s of background noise, {len(corpus.skipped)} files skipped"
+        f"\nclips of {shortest(seconds)} s"
     )
+    if corpus.lengths_s:
+        caption += "\nrecordings of {:.2f} s (median) to {:.2f} s".format(*corpus.lengths_s)
     whole = plain_table(f"{corpus.name} ({corpus.hash[:12]})", caption)
     for heading in ("split", "clips", "hours", "words", "speakers"):
         whole.add_column(heading, justify="left" if heading == "split" else "right")

@@ -91,6 +91,20 @@ def test_data_info_counts_clips(tone_folder: Path) -> None:
     assert any(line.split() == ["start", "24", "6", "6"] for line in result.output.splitlines())
 
 
+def test_data_commands_take_a_clip_length(tone_folder: Path) -> None:
+    info = call("data", "info", tone_folder, "--clip-s", "0.5")
+    assert info.exit_code == 0
+    lines = [line.strip() for line in info.output.splitlines()]
+    assert "clips of 0.5 s" in lines
+    assert "recordings of 1.00 s (median) to 1.00 s" in lines
+    assert any("half of the recordings last 1.00 s or more" in line for line in lines)
+    assert any(line.endswith("--clip-s 1 takes more of them") for line in lines)
+    all_line = next(line for line in lines if line.split()[:1] == ["all"])
+    assert all_line.split()[1:3] == ["144", "0.02"]
+    assert call("data", "leaks", tone_folder, "--clip-s", "1.5").exit_code == 0
+    assert call("data", "info", tone_folder, "--clip-s", "5").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -51,6 +51,17 @@ def test_the_examples_work_together(tmp_path: Path) -> None:
     assert table["validation_worst_word_high"].notna().all()
 
 
+def test_a_corpus_of_a_plugin_is_told_how_long_its_clips_are(tmp_path: Path) -> None:
+    tones = ("--plugin", EXAMPLES / "corpus_tones.py", "tones", "--clip-s", "1.5")
+    done = bench("data", "info", *tones)
+    assert "clips of 1.5 s" in done.stdout, done.stderr
+    deaf = tmp_path / "deaf.py"
+    deaf.write_text((EXAMPLES / "corpus_tones.py").read_text().replace("task.clip_samples if task else ", ""))
+    refused = bench("data", "info", "--plugin", deaf, *tones[2:])
+    assert refused.returncode == 2
+    assert "the corpus 'tones' has clips of 1 s only; give --clip-s 1, or other data" in refused.stderr
+
+
 def test_the_form_of_a_plugin_is_not_taken_for_dynamic_quantization(tmp_path: Path) -> None:
     run, model = RunFolder(tmp_path / "hf-0123"), build(CrnnSpec(channels=2, hidden=5)).eval()
     run.path.mkdir()

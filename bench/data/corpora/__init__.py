@@ -1,13 +1,15 @@
-"""Where clips come from: corpora by name, and folders."""
+"""Where clips come from: corpora by name, folders, and tables of recordings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench.data.corpora.base import SPLITS, Corpus
 from bench.data.corpora.splits import SPLIT_RULES
 from models.errors import CorpusError
+from models.front_end import SAMPLE_RATE_HZ
 from models.registering import Registry, shown
 from models.task import OTHER, SILENCE, UNKNOWN, KeywordTask, Task
 
@@ -39,15 +41,19 @@ def corpora() -> dict[str, Opener]:
     return dict(sorted(_OPENERS.items()))
 
 
-def open_corpus(data: str, task: Task | None, *, split: str = "speaker", progress: bool = True) -> Corpus:
+def open_corpus(
+    data: str, task: Task | None, *, split: str = "speaker", check: bool = True, progress: bool = True
+) -> Corpus:
     """The corpus that ``--data`` names, made or fetched first where it has to be.
 
     Args:
-        data: A registered name, or a folder.
-        task: The synthetic corpus speaks its keyword; every other one must hold its words. None: whatever
-            words there are.
-        split: ``speaker``, or ``random`` for folders and Speech Commands: 80/20 over clips, the fifth being
-            validation and test alike.
+        data: A registered name, a folder, or a table of recordings.
+        task: The synthetic corpus speaks its keyword; every other one must hold its words. Clips are of its
+            length; where it has a class of silence, clips of that are added. None: whatever words there are,
+            in clips of one second.
+        split: ``speaker``, or ``random`` for folders, tables and Speech Commands: 80/20 over clips, the
+            fifth being validation and test alike.
+        check: Without, the task only says how long clips are, not which words there must be.
         progress: Show progress bars.
 
     Raises:
@@ -55,26 +61,47 @@ def open_corpus(data: str, task: Task | None, *, split: str = "speaker", progres
     """
     if split not in SPLIT_RULES:
         raise CorpusError(f"no split rule {split!r}; there are: {', '.join(SPLIT_RULES)}")
-    if split != "speaker" and data in _SPEECH_COMMANDS:
-        from bench.data.corpora.speech_commands import speech_commands_corpus
+    corpus = _opened(data, task, split, progress)
+    if task is None:
+        return corpus
+    if corpus.clip_samples != task.clip_samples:
+        clip_s = corpus.clip_samples / SAMPLE_RATE_HZ
+        raise CorpusError(
+            f"the corpus {data!r} has clips of {clip_s:g} s only; give --clip-s {clip_s:g}, or other data"
+        )
+    if not check:
+        return corpus
+    _check_classes(corpus, task)
+    if not task.silence:
+        return corpus
+    from bench.data.corpora.silence import with_silence
 
-        corpus = speech_commands_corpus(_SPEECH_COMMANDS[data], split=split, progress=progress)
-    elif split != "speaker" and data in _OPENERS:
+    return with_silence(corpus, task.needed)
+
+
+def _opened(data: str, task: Task | None, split: str, progress: bool) -> Corpus:
+    clip_samples = SAMPLE_RATE_HZ if task is None else task.clip_samples
+    if split != "speaker" and data in _SPEECH_COMMANDS:
+        return _speech_commands(_SPEECH_COMMANDS[data], split)(task, progress)
+    if split != "speaker" and data in _OPENERS:
         raise CorpusError(
             f"the corpus {data!r} comes with its own splits and cannot be split at {split}; "
             f"a folder and {', '.join(_SPEECH_COMMANDS)} can"
         )
-    elif data in _OPENERS:
-        corpus = _OPENERS[data](task, progress)
-    elif Path(data).is_dir():
+    if data in _OPENERS:
+        return _OPENERS[data](task, progress)
+    if Path(data).is_dir():
         from bench.data.corpora.folder import folder_corpus
 
-        corpus = folder_corpus(Path(data), split=split, progress=progress)
-    else:
-        raise CorpusError(f"no data {data!r}: give a folder or one of: {', '.join(corpora())}")
-    if task is not None:
-        _check_classes(corpus, task)
-    return corpus
+        return folder_corpus(Path(data), split=split, clip_samples=clip_samples, progress=progress)
+    if Path(data).is_file():
+        from bench.data.corpora.manifest import manifest_corpus
+
+        return manifest_corpus(Path(data), split=split, clip_samples=clip_samples, progress=progress)
+    names = ", ".join(corpora())
+    raise CorpusError(
+        f"no data {data!r}: give a folder or one of: {names}; or a table of recordings (clips.csv)"
+    )
 
 
 def _check_classes(corpus: Corpus, task: Task) -> None:
@@ -83,13 +110,11 @@ def _check_classes(corpus: Corpus, task: Task) -> None:
     for split in SPLITS:
         there = set(labels[corpus.indices(split)])
         for number, name in enumerate(task.classes):
-            if number not in there:
+            if number not in there and name != SILENCE:
                 raise CorpusError(_lacking(name, split, task))
 
 
 def _lacking(name: str, split: str, task: Task) -> str:
-    if name == SILENCE:
-        return f"{task.text} needs clips of silence, and none are cut from background noise yet"
     if name not in (OTHER, UNKNOWN):
         return f"no clip of {name!r} in the {split} split; choose a word with more speakers"
     words = " and ".join(map(repr, task.needed))
@@ -100,18 +125,20 @@ def _lacking(name: str, split: str, task: Task) -> str:
 def _synthetic(task: Task | None, progress: bool) -> Corpus:
     from bench.data.corpora.synthetic import SyntheticConfig, synthetic_corpus
 
-    config = SyntheticConfig(keyword=task.keyword) if isinstance(task, KeywordTask) else SyntheticConfig()
-    return synthetic_corpus(config, progress=progress)
+    asked: dict[str, Any] = {"keyword": task.keyword} if isinstance(task, KeywordTask) else {}
+    clip_samples = SAMPLE_RATE_HZ if task is None else task.clip_samples
+    return synthetic_corpus(SyntheticConfig(clip_samples=clip_samples, **asked), progress=progress)
 
 
-def _speech_commands(version: str) -> Opener:
+def _speech_commands(version: str, split: str) -> Opener:
     def opener(task: Task | None, progress: bool) -> Corpus:
         from bench.data.corpora.speech_commands import speech_commands_corpus
 
-        return speech_commands_corpus(version, progress=progress)
+        clip_samples = SAMPLE_RATE_HZ if task is None else task.clip_samples
+        return speech_commands_corpus(version, split=split, clip_samples=clip_samples, progress=progress)
 
     return opener
 
 
 for _name, _version in _SPEECH_COMMANDS.items():
-    register(_name)(_speech_commands(_version))
+    register(_name)(_speech_commands(_version, "speaker"))

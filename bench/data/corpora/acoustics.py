@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-SAMPLE_RATE_HZ = 16_000
+from models.front_end import SAMPLE_RATE_HZ
+
 PEAK_LIMIT = 0.98
 COLOUR_SLOPES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 NOISE_KINDS = ("white", "pink", "brown", "hum", "clatter")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +21,21 @@ from platformdirs import user_cache_path
 
 from bench.files import replacing
 from models.errors import CorpusError
-from models.task import Task
+from models.front_end import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ
+from models.numbers import shortest
+from models.task import MOST_CLIP_S, SILENCE, Task
 
-SAMPLE_RATE_HZ = 16_000
-CLIP_SAMPLES = 16_000
 SPLITS = ("train", "validation", "test")
 # A clip of both: work without a test set reports what it chose its epoch on.
 VALIDATION_AND_TEST = "validation+test"
 SKIPPED_SHOWN = 5
 CLIP_COLUMNS = ("word", "speaker", "split", "source")
-# What libsndfile reads; files with another name, or none, are known by how they begin (``bench.data.audio``).
+# Recorded speech in which no word is named: it is other words, and nobody can ask for it.
+SPEECH = "_speech_"
+# Names of what libsndfile reads; files with another name, or none, are known by what they hold.
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf"),
-    *(".w64", ".rf64"),
+    *(".w64", ".rf64", ".sph", ".nist", ".voc", ".avr", ".8svx", ".svx", ".paf", ".pvf", ".sds", ".wve"),
 )
 
 Int16Array = npt.NDArray[np.int16]
@@ -38,7 +43,7 @@ Int16Array = npt.NDArray[np.int16]
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Clips of one second, 16 kHz, mono, that all runs on the same data share.
+    """Clips of one length, 16 kHz, mono, that all runs on the same data share.
 
     Attributes:
         name: What the user called it: ``synthetic``, ``speech-commands`` or the folder's name.
@@ -48,6 +53,9 @@ class Corpus:
             stands in two splits names both, as in ``validation+test``.
         noise: Background noise, int16, one long row of samples; empty where there is none.
         skipped: Files that could not be read, each with the reason.
+        notes: What else is to be known about it, a line each.
+        lengths_s: The median and the longest of the recordings, or of the stretches of them, that the clips
+            were cut from; None where that is not known.
     """
 
     name: str
@@ -56,6 +64,8 @@ class Corpus:
     clips: pd.DataFrame
     noise: Int16Array
     skipped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    lengths_s: tuple[float, float] | None = None
 
     @property
     def words(self) -> list[str]:
@@ -67,9 +77,23 @@ class Corpus:
         words, speakers = self.clips["word"].nunique(), self.clips["speaker"].nunique()
         counts = f"{len(self.clips):,} clips, {words} words, {speakers} speakers"
         lines = [f"{self.name}: {counts}, {len(self.skipped)} files skipped"]
+        lines += [f"  {note}" for note in (*self._too_long(), *self.notes)]
         lines += [f"  skipped {line}" for line in self.skipped[:SKIPPED_SHOWN]]
         hidden = len(self.skipped) - SKIPPED_SHOWN
         return [*lines, f"  and {hidden} more"] if hidden > 0 else lines
+
+    def _too_long(self) -> list[str]:
+        """What to do where most recordings are longer than a clip, one line; else nothing."""
+        clip_s = self.clip_samples / SAMPLE_RATE_HZ
+        median_s, _ = self.lengths_s or (0.0, 0.0)
+        if median_s <= clip_s:
+            return []
+        longer_s = min(math.ceil(2 * median_s) / 2, MOST_CLIP_S)
+        remedy = f"; --clip-s {shortest(longer_s)} takes more of them" if longer_s > clip_s else ""
+        return [
+            f"half of the recordings last {median_s:.2f} s or more, and of each only the loudest "
+            f"{shortest(clip_s)} s is a clip{remedy}"
+        ]
 
     def indices(self, split: str) -> npt.NDArray[np.int64]:
         """Row numbers of the clips of one split, ascending."""
@@ -86,10 +110,10 @@ class Corpus:
         Raises:
             CorpusError: A word of the task is not in the corpus; the message names the nearest words.
         """
-        there = set(self.words)
+        there = [word for word in self.words if word not in (SPEECH, SILENCE)]
         for word in task.needed:
             if word not in there:
-                raise CorpusError(unknown_keyword(word, self.words))
+                raise CorpusError(unknown_keyword(word, there))
         return task.labels(*(self.clips[name].to_list() for name in ("word", "split", "source")))
 
 
@@ -104,8 +128,22 @@ def stands_in(clips: pd.DataFrame, split: str) -> npt.NDArray[np.bool_]:
     return clips["split"].isin(names).to_numpy()
 
 
+def derived_hash(content_hash: str, what: str) -> str:
+    """The hash of a corpus that is made out of another, as ``what`` says."""
+    return hashlib.sha256(f"{content_hash} {what}".encode()).hexdigest()
+
+
+def of_length(content_hash: str, clip_samples: int) -> str:
+    """The hash of the same recordings cut to a length: as it is for one second, which all once were."""
+    if clip_samples == SAMPLE_RATE_HZ:
+        return content_hash
+    return derived_hash(content_hash, f"clips of {clip_samples} samples")
+
+
 def unknown_keyword(keyword: str, words: Sequence[str]) -> str:
     """One line that names the nearest words that do exist."""
+    if not words:
+        return f"no clips of the keyword {keyword!r}, nor of any other word; only speech without one"
     near = difflib.get_close_matches(keyword, words, n=3, cutoff=0.4)
     shown = near or list(words)[:8]
     more = "" if near or len(words) <= 8 else f", ... ({len(words)} words)"
@@ -127,6 +165,9 @@ def write_corpus(
     waveforms: Iterable[Int16Array],
     noise: Int16Array,
     skipped: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    lengths_s: Sequence[float] = (),
+    clip_samples: int = SAMPLE_RATE_HZ,
 ) -> Corpus:
     """Writes a corpus folder as a whole or not at all, and opens it.
 
@@ -138,13 +179,17 @@ def write_corpus(
         waveforms: Blocks of shape (n, L), in the order of ``clips``; only one is in memory at once.
         noise: Background noise samples, shape (S,), possibly empty.
         skipped: Files left out, each with the reason.
+        notes: What else is to be known about it, a line each.
+        lengths_s: Of the recordings that the clips were cut from, where that is known; read once the
+            waveforms are written.
+        clip_samples: Samples L of a clip.
 
     Raises:
         CorpusError: The blocks hold another number of clips than the table.
         NoRoomError: The disk has no room for it.
     """
-    with replacing(folder, len(clips) * CLIP_SAMPLES * 2 + noise.nbytes, folder=True) as scratch:
-        filled = _write_waveforms(scratch / "waveforms.npy", waveforms, len(clips))
+    with replacing(folder, len(clips) * clip_samples * 2 + noise.nbytes, folder=True) as scratch:
+        filled = _write_waveforms(scratch / "waveforms.npy", waveforms, (len(clips), clip_samples))
         if filled != len(clips):
             raise CorpusError(f"corpus {name!r}: {len(clips)} clips listed but {filled} written")
         # Through memory: numpy's own way to a file does not say what went wrong.
@@ -152,23 +197,25 @@ def write_corpus(
         np.save(buffer, noise)
         (scratch / "noise.npy").write_bytes(buffer.getvalue())
         clips.loc[:, list(CLIP_COLUMNS)].to_csv(scratch / "clips.csv", index=False)
-        about = {"name": name, "hash": content_hash, "skipped": list(skipped)}
+        about: dict[str, Any] = {"name": name, "hash": content_hash, "skipped": list(skipped)}
+        about |= {"notes": list(notes)} if notes else {}
+        about |= {"lengths_s": [float(np.median(lengths_s)), max(lengths_s)]} if lengths_s else {}
         (scratch / "corpus.json").write_text(json.dumps(about, indent=1))
     return load_corpus(folder)
 
 
-def _write_waveforms(path: Path, waveforms: Iterable[Int16Array], count: int) -> int:
-    """Writes a ``.npy`` file of shape (count, L) block by block; gives the number of rows written.
+def _write_waveforms(path: Path, waveforms: Iterable[Int16Array], shape: tuple[int, int]) -> int:
+    """Writes a ``.npy`` file of shape (N, L) block by block; gives the number of rows written.
 
     Written, not memory-mapped: pages of a map that is being filled count as this process's memory.
     """
-    header = {"descr": "<i2", "fortran_order": False, "shape": (count, CLIP_SAMPLES)}
+    header = {"descr": "<i2", "fortran_order": False, "shape": shape}
     filled = 0
     with path.open("wb") as file:
         write_array_header_1_0(file, header)
         for block in waveforms:
-            if block.shape[1:] != (CLIP_SAMPLES,):
-                raise ValueError(f"clips of shape {block.shape[1:]}, expected ({CLIP_SAMPLES},)")
+            if block.shape[1:] != shape[1:]:
+                raise ValueError(f"clips of shape {block.shape[1:]}, expected {shape[1:]}")
             file.write(np.ascontiguousarray(block, dtype="<i2").data)
             filled += len(block)
     return filled
@@ -184,4 +231,6 @@ def load_corpus(folder: Path) -> Corpus:
         clips=pd.read_csv(folder / "clips.csv", dtype=str, keep_default_na=False),
         noise=np.load(folder / "noise.npy", mmap_mode="r"),
         skipped=tuple(about["skipped"]),
+        notes=tuple(about.get("notes", ())),
+        lengths_s=tuple(about["lengths_s"]) if "lengths_s" in about else None,
     )

@@ -17,6 +17,7 @@ from bench.data.corpora.progress import progress_bar
 from bench.data.corpora.splits import LIST_FILES
 from bench.files import replacing
 from models.errors import CorpusError
+from models.front_end import SAMPLE_RATE_HZ
 
 # The words that v0.02 brought; they tell the two releases apart in a folder of any name.
 WORDS_NEW_IN_V0_02 = frozenset({"backward", "follow", "forward", "learn", "visual"})
@@ -68,6 +69,7 @@ def speech_commands_corpus(
     root: Path | None = None,
     releases: Mapping[str, Release] = RELEASES,
     split: str = "speaker",
+    clip_samples: int = SAMPLE_RATE_HZ,
     progress: bool = True,
 ) -> Corpus:
     """Speech Commands with its official splits; found on disk, else downloaded and extracted.
@@ -77,6 +79,7 @@ def speech_commands_corpus(
         root: A folder that is, or holds, the extracted archive; looked into before the cache.
         releases: The archives that exist, by version.
         split: ``speaker``: the official lists; ``random``: over clips (see ``folder_corpus``).
+        clip_samples: Samples L of a clip.
         progress: Whether to show progress on standard error.
 
     Raises:
@@ -88,7 +91,8 @@ def speech_commands_corpus(
     folder = None if root is None else find_extracted(release, root)
     if folder is None:
         folder = _fetched(release, progress)
-    return folder_corpus(folder, name=f"speech-commands-{version}", split=split, progress=progress)
+    name = f"speech-commands-{version}"
+    return folder_corpus(folder, name=name, split=split, clip_samples=clip_samples, progress=progress)
 
 
 def find_extracted(release: Release, root: Path) -> Path | None:

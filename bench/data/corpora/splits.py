@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -89,6 +89,23 @@ def listed_splits(
     ]
 
 
+def filled_splits(given: Sequence[str], speakers: Sequence[str]) -> list[str]:
+    """A split for the clips that name none: the speaker's, where others name it, else by speaker.
+
+    As with lists, a split that is named anywhere gets no others by the rule.
+
+    Args:
+        given: A split, or empty, for each clip.
+        speakers: Who speaks in each.
+    """
+    percents = {split: 0.0 if split in given else SHARE_PERCENT for split in LIST_FILES}
+    of_speaker = {speaker: split for speaker, split in zip(speakers, given, strict=True) if split}
+    return [
+        split or of_speaker.get(speaker) or which_split(speaker, percents["validation"], percents["test"])
+        for speaker, split in zip(speakers, given, strict=True)
+    ]
+
+
 def matched(sources: Sequence[str], entries: Sequence[str], list_file: str) -> set[str]:
     """The clips that a list names, whether or not with the extension they have here.
 
@@ -119,8 +136,13 @@ def list_entries(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def check_splits(clips: pd.DataFrame, name: str) -> None:
+def check_splits(clips: pd.DataFrame, name: str, remedy: Callable[[str], str]) -> None:
     """Nothing, if all splits hold clips.
+
+    Args:
+        clips: The table of clips.
+        name: The corpus's name.
+        remedy: What fills a split that is empty.
 
     Raises:
         CorpusError: A split is empty; the message says what to do.
@@ -128,14 +150,9 @@ def check_splits(clips: pd.DataFrame, name: str) -> None:
     for split in SPLITS:
         if not stands_in(clips, split).any():
             speakers = clips["speaker"].nunique()
-            remedy = (
-                f"list its clips in {LIST_FILES[split]}"
-                if split in LIST_FILES
-                else f"take clips out of {' and '.join(LIST_FILES.values())}"
-            )
             raise CorpusError(
                 f"the {split} split of {name!r} is empty ({len(clips)} clips, {speakers} speakers); "
-                f"{remedy}, or add speakers"
+                f"{remedy(split)}, or add speakers"
             )
 
 

@@ -37,18 +37,19 @@ import pandas as pd
 from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bench.data.corpora.base import Corpus, cache_dir, load_corpus, write_corpus
+from bench.data.corpora.base import Corpus, cache_dir, load_corpus, of_length, write_corpus
 from bench.data.corpora.espeak import engine_version
 from bench.data.corpora.synthetic_plan import Clip, SyntheticConfig, make_clips
 from bench.data.corpora.synthetic_worker import Babble, Job, background_noise, by_speaker, shard
 from models.errors import CorpusError
+from models.front_end import SAMPLE_RATE_HZ
 
 __all__ = ["SyntheticConfig", "synthetic_corpus"]
 
 # Raised whenever the recipe makes other clips from the same configuration.
 RECIPE_VERSION = 1
 NOISE_S = 60
-LONGEST_KEYWORD_S = 1.5  # at 150 words a minute; the voices say it fast enough to fit into a second
+LONGEST_SHARE = 1.5  # of a clip, at 150 words a minute; the voices say it fast enough to fit into one
 WORKER_COMMAND = (sys.executable, "-m", "bench.data.corpora.synthetic_worker")
 STAGES = {"speech": "speaking", "room": "rooms and noise"}
 
@@ -81,7 +82,8 @@ def synthetic_corpus(config: SyntheticConfig, *, progress: bool = True) -> Corpu
 def config_hash(config: SyntheticConfig) -> str:
     """12 hex digits for all that determines the clips: configuration, recipe and engine, not the workers."""
     key = [RECIPE_VERSION, engine_version(), config.keyword, config.seed, config.n_clips, config.n_speakers]
-    return hashlib.blake2b(json.dumps(key).encode(), digest_size=6).hexdigest()
+    own = hashlib.blake2b(json.dumps(key).encode(), digest_size=6).hexdigest()
+    return of_length(own, config.clip_samples)[:12]
 
 
 def _build(config: SyntheticConfig, folder: Path, scratch: Path, key: str, *, progress: bool) -> Corpus:
@@ -104,7 +106,13 @@ def _build(config: SyntheticConfig, folder: Path, scratch: Path, key: str, *, pr
         }
     )
     corpus = write_corpus(
-        folder, name="synthetic", content_hash=key, clips=table, waveforms=rooms, noise=noise
+        folder,
+        name="synthetic",
+        content_hash=key,
+        clips=table,
+        waveforms=rooms,
+        noise=noise,
+        clip_samples=config.clip_samples,
     )
     shutil.rmtree(scratch, ignore_errors=True)
     return corpus
@@ -127,10 +135,11 @@ def _speakable_words(config: SyntheticConfig, scratch: Path) -> tuple[str, ...]:
     found = json.loads(result.read_text())
     if found["peak"] == 0:
         raise CorpusError(f"keyword {config.keyword!r} makes no sound; give words as they are said")
-    if found["duration_s"] > LONGEST_KEYWORD_S:
+    clip_s = config.clip_samples / SAMPLE_RATE_HZ
+    if found["duration_s"] > LONGEST_SHARE * clip_s:
         raise CorpusError(
-            f"keyword {config.keyword!r} takes {found['duration_s']:.1f} s to say; clips last one second, so "
-            f"at most {LONGEST_KEYWORD_S} s at an ordinary pace would be right"
+            f"keyword {config.keyword!r} takes {found['duration_s']:.1f} s to say; clips last {clip_s:g} s, "
+            f"so at most {LONGEST_SHARE * clip_s:g} s at an ordinary pace would be right, or more of --clip-s"
         )
     return tuple(found["words"])
 

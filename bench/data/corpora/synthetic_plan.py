@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from bench.data.corpora.espeak import Utterance
 from bench.data.corpora.voices import ACCENTS, draws, split_families
 from models.errors import CorpusError
+from models.front_end import SAMPLE_RATE_HZ
 
 # The words of Speech Commands v0.01.
 _WORDS = """
@@ -36,9 +37,10 @@ class SyntheticConfig:
     Attributes:
         keyword: The word or words to spot, in Latin letters; it need not be one of ``WORDS``.
         seed: Seed of all draws: voices, splits, and each clip.
-        n_clips: Clips of one second, at least 6. With 8000, validation has 180 of the keyword, test 240.
+        n_clips: Clips, at least 6. With 8000, validation has 180 of the keyword, test 240.
         n_speakers: Speakers, at least 3; fewer are made where there would be under 4 clips for each.
         workers: Processes that make the clips.
+        clip_samples: Samples L of a clip.
     """
 
     keyword: str = "sheila"
@@ -46,6 +48,7 @@ class SyntheticConfig:
     n_clips: int = 8000
     n_speakers: int = 200
     workers: int = field(default_factory=available_cpus)
+    clip_samples: int = SAMPLE_RATE_HZ
 
     def __post_init__(self) -> None:
         """Refuses what cannot be made, with a CorpusError."""

@@ -40,10 +40,11 @@ from bench.data.corpora.synthetic_plan import (
 from bench.data.corpora.voices import draws, perturbed_voice, voice_text
 from bench.files import temporary, write_atomically, write_text_atomically
 from bench.processes import leave_when
+from models.front_end import SAMPLE_RATE_HZ
 
-CLIP_SAMPLES = 16_000
 SHIFT_SAMPLES = 1_600
-LONGEST_SAMPLES = 15_200  # of speech, so that it does not touch the ends of its clip
+MARGIN_SAMPLES = 800  # shorter than its clip speech is at the least, so that it does not touch the ends
+NOISE_PART_S = 5
 FASTEST_WPM = 450
 DRY_PEAK = 0.7
 BABBLE_SHARE = 0.3
@@ -99,29 +100,29 @@ def save_array(path: Path, array: Int16Array) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def spoken(engine: Engine, said: Utterance) -> FloatArray:
-    """An utterance without the silence around it, at 16 kHz; spoken faster if longer than a clip."""
+def spoken(engine: Engine, said: Utterance, longest_samples: int) -> FloatArray:
+    """An utterance without the silence around it, at 16 kHz; spoken faster if longer than asked."""
     for _ in range(4):
         samples = speak(engine, said).astype(np.float64) / 32768
         wave = acoustics.trim(samples, ENGINE_RATE_HZ)
         if not len(wave):
             raise ValueError(f"no sound in {said}")
-        wave = acoustics.resample(wave, ENGINE_RATE_HZ, acoustics.SAMPLE_RATE_HZ)
-        if len(wave) <= LONGEST_SAMPLES or said.rate_wpm >= FASTEST_WPM:
+        wave = acoustics.resample(wave, ENGINE_RATE_HZ, SAMPLE_RATE_HZ)
+        if len(wave) <= longest_samples or said.rate_wpm >= FASTEST_WPM:
             break
-        faster = round(said.rate_wpm * 1.05 * len(wave) / LONGEST_SAMPLES) + 1
+        faster = round(said.rate_wpm * 1.05 * len(wave) / longest_samples) + 1
         said = replace(said, rate_wpm=min(FASTEST_WPM, faster))
     return wave
 
 
 def dry_clip(engine: Engine, config: SyntheticConfig, clip: Clip) -> Int16Array:
     """One clip as spoken, without room and noise, shape (L,)."""
-    wave = spoken(engine, utterance(config, clip))
+    wave = spoken(engine, utterance(config, clip), config.clip_samples - MARGIN_SAMPLES)
     rng = draws(config.seed, "place", clip.speaker.name, clip.word, clip.take)
     shift = int(rng.integers(-SHIFT_SAMPLES, SHIFT_SAMPLES + 1))
     # Some voices have an offset while they sound.
     wave = acoustics.channel(
-        acoustics.centre(wave, CLIP_SAMPLES, shift=shift), slope_db_per_octave=0, low_hz=50
+        acoustics.centre(wave, config.clip_samples, shift=shift), slope_db_per_octave=0, low_hz=50
     )
     return acoustics.to_int16(wave * (DRY_PEAK / np.abs(wave).max()))
 
@@ -173,7 +174,7 @@ def room_clip(config: SyntheticConfig, clip: Clip, dry: Int16Array, voices: Babb
     if kind == "babble":
         background = voices.draw(rng, clip.speaker.name)
     else:
-        background = acoustics.noise(rng, kind, CLIP_SAMPLES)
+        background = acoustics.noise(rng, kind, config.clip_samples)
     wave = acoustics.mix_at_snr(wave, background, rng.uniform(0, 25))
     return acoustics.to_int16(acoustics.at_level(wave, rng.uniform(-34, -16)))
 
@@ -181,15 +182,17 @@ def room_clip(config: SyntheticConfig, clip: Clip, dry: Int16Array, voices: Babb
 def background_noise(config: SyntheticConfig, voices: Babble, seconds: int) -> Int16Array:
     """Background noise without speech to recognise: each kind in turn, 5 s long, at a level of its own."""
     kinds, parts = [*acoustics.NOISE_KINDS, "babble"], []
-    for n in range(-(-seconds // 5)):
+    length = NOISE_PART_S * SAMPLE_RATE_HZ
+    for n in range(-(-seconds // NOISE_PART_S)):
         rng = draws(config.seed, "background", n)
         kind = kinds[n % len(kinds)]
         if kind == "babble":
-            wave = np.concatenate([voices.draw(rng) for _ in range(5)])
+            babble = [voices.draw(rng) for _ in range(-(-length // config.clip_samples))]
+            wave = np.concatenate(babble)[:length]
         else:
-            wave = acoustics.noise(rng, kind, 5 * acoustics.SAMPLE_RATE_HZ)
+            wave = acoustics.noise(rng, kind, length)
         parts.append(acoustics.to_int16(acoustics.at_level(wave, rng.uniform(-40, -25))))
-    return np.concatenate(parts)[: seconds * acoustics.SAMPLE_RATE_HZ]
+    return np.concatenate(parts)[: seconds * SAMPLE_RATE_HZ]
 
 
 def probe(engine: Engine, keyword: str) -> Mapping[str, object]:

@@ -127,6 +127,17 @@ def test_the_bank_holds_versions_of_training_clips(
     assert torch.equal(again.bank, features.bank)
 
 
+def test_features_of_two_clip_lengths_never_meet(tone_corpus: Corpus) -> None:
+    """Even of corpora under one hash: the key holds the length itself."""
+    recipe = Recipe(versions=1)
+    for _ in range(2):
+        for samples, frames in ((16_000, 101), (8_000, 51), (12_000, 76)):
+            corpus = replace(tone_corpus, waveforms=np.asarray(tone_corpus.waveforms)[:, :samples])
+            features = features_of(corpus, recipe, seed=0)
+            assert features.clean.shape == (240, 40, frames)
+            assert features.bank.shape[2:] == (40, frames)
+
+
 def test_an_unaugmented_bank_is_the_clean_features_in_half_precision(tone_corpus: Corpus) -> None:
     recipe = Recipe(versions=1, augmentation=Augmentation(shift_ms=0, gain_db=0, noise_share=0))
     features = features_of(tone_corpus, recipe, seed=0)

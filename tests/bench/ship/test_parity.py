@@ -9,12 +9,12 @@ import soundfile as sf
 import torch
 
 from bench.config import Recipe, RunConfig
-from bench.data.corpora.base import CLIP_SAMPLES
 from bench.data.features import log_mel
 from bench.running.pipeline import run_chain
 from bench.ship.parity import INTEGER, Parity, parity, write_parity
 from models import registry
 from models.errors import KwsError
+from models.front_end import SAMPLE_RATE_HZ
 from models.integer import file
 from models.integer.model import IntegerModel
 from models.integer.run import clip
@@ -57,8 +57,8 @@ def trained(data: Path, out: Path, epochs: int, model: str = "crnn") -> IntegerM
 
 def wave_features(paths: list[Path]) -> np.ndarray:
     """Log-mel (N, M, T) of the first second of each file."""
-    waves = [sf.read(path, dtype="float32")[0][:CLIP_SAMPLES] for path in paths]
-    padded = np.stack([np.pad(wave, (0, CLIP_SAMPLES - len(wave))) for wave in waves])
+    waves = [sf.read(path, dtype="float32")[0][:SAMPLE_RATE_HZ] for path in paths]
+    padded = np.stack([np.pad(wave, (0, SAMPLE_RATE_HZ - len(wave))) for wave in waves])
     return log_mel(torch.from_numpy(padded)).numpy()
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.data.corpora.base import CLIP_SAMPLES, SAMPLE_RATE_HZ, Corpus
+from bench.data.corpora.base import SAMPLE_RATE_HZ, Corpus
 from bench.stream.joined import Joined, joined_stream, render, speech_keyword_speech, spoken_samples
 from models.errors import CorpusError
 from models.task import KeywordTask
@@ -90,7 +90,7 @@ def test_a_split_without_the_keyword_is_refused(tone_corpus: Corpus) -> None:
 @pytest.mark.parametrize("end_ms", [400, 730, 900])
 def test_the_end_of_a_word_is_found(noise_level: float, end_ms: int) -> None:
     rng = np.random.default_rng(end_ms)
-    clip = rng.normal(0, noise_level, CLIP_SAMPLES) if noise_level else np.zeros(CLIP_SAMPLES)
+    clip = rng.normal(0, noise_level, SAMPLE_RATE_HZ) if noise_level else np.zeros(SAMPLE_RATE_HZ)
     stop = end_ms * 16
     clip[stop - 4000 : stop] += 8000 * np.sin(np.arange(4000) * 0.3)
     assert spoken_samples(clip.astype(np.int16)) / 16 == pytest.approx(end_ms, abs=30)
@@ -98,11 +98,11 @@ def test_the_end_of_a_word_is_found(noise_level: float, end_ms: int) -> None:
 
 @pytest.mark.parametrize("level", [0, 1000])
 def test_a_clip_of_one_level_ends_with_the_clip(level: int) -> None:
-    assert spoken_samples(np.full(CLIP_SAMPLES, level, np.int16)) == CLIP_SAMPLES
+    assert spoken_samples(np.full(SAMPLE_RATE_HZ, level, np.int16)) == SAMPLE_RATE_HZ
 
 
 def test_what_lies_30_db_below_the_word_is_not_of_it() -> None:
-    clip = np.zeros(CLIP_SAMPLES)
+    clip = np.zeros(SAMPLE_RATE_HZ)
     clip[4000:8000] = 8000 * np.sin(np.arange(4000) * 0.3)
     clip[8000:12000] = 178 * np.sin(np.arange(4000) * 0.3)
     assert spoken_samples(clip.astype(np.int16)) / 16 == pytest.approx(500, abs=30)

@@ -51,7 +51,7 @@ out["speakers"] = []
 config = SyntheticConfig(workers=1)
 for speaker in [s for split in make_speakers(config).values() for s in split]:
     make_voice(engine, config, speaker)
-    wave = spoken(engine, Utterance("seven", speaker.voice))
+    wave = spoken(engine, Utterance("seven", speaker.voice), 15_200)
     own, base = mark(Utterance("seven", speaker.voice)), mark(Utterance("seven", speaker.accent))
     out["speakers"].append([speaker.name, own, base, len(wave) / 16000, float(abs(wave).max())])
 out["refused"] = [
@@ -62,7 +62,7 @@ out["refused"] = [
 ]
 out["phonemes"] = [phonemes(engine, word, "en-us") for word in ("two", "too", "tree", "hey robot")]
 out["probes"] = {word: probe(engine, word) for word in ("Too", "hey robot", "shh.", "- -")}
-slow = spoken(engine, Utterance("a rather long keyword", "en-us", rate_wpm=90))
+slow = spoken(engine, Utterance("a rather long keyword", "en-us", rate_wpm=90), 15_200)
 out["longest_s"] = len(slow) / 16000
 Path(sys.argv[1]).write_text(json.dumps(out))
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import threading
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.data.corpora import folder as folder_module
-from bench.data.corpora.base import CLIP_SAMPLES, Corpus, Int16Array, cache_dir
+from bench.data.corpora import recordings
+from bench.data.corpora.base import Corpus, Int16Array, cache_dir
 from bench.data.corpora.folder import folder_corpus
 from bench.data.corpora.splits import speaker_of, which_split
+from bench.data.cutting import fit_clip
 from models.errors import CorpusError
 
 # Speakers out of the validation and testing lists published with Speech Commands, and out of neither.
@@ -57,6 +59,7 @@ SPEAKERS = {
 }
 ALL_SPEAKERS = [speaker for speakers in SPEAKERS.values() for speaker in speakers]
 WORDS = ("no", "yes")
+SECOND = 16_000
 ARABIC = os.environ.get("KWS_BENCH_ARABIC")
 SPEECH = os.environ.get("KWS_BENCH_SPEECH")
 
@@ -78,21 +81,21 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
-def samples_of(path: Path, length: int = CLIP_SAMPLES) -> Int16Array:
+def samples_of(path: Path, length: int = SECOND) -> Int16Array:
     """Noise that differs from file name to file name."""
     rng = np.random.default_rng(zlib.crc32(f"{path.parent.name}/{path.stem}".encode()))
     return rng.integers(-3_000, 3_000, length, dtype=np.int16)
 
 
-def write_clip(path: Path, length: int = CLIP_SAMPLES, rate_hz: int = 16_000) -> None:
+def write_clip(path: Path, length: int = SECOND, rate_hz: int = 16_000) -> None:
     """A clip with the samples of ``samples_of``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples_of(path, length), rate_hz)
 
 
-def open_folder(path: Path, split: str = "speaker") -> Corpus:
+def open_folder(path: Path, split: str = "speaker", clip_samples: int = SECOND) -> Corpus:
     """``folder_corpus`` without a progress bar."""
-    return folder_corpus(path, split=split, progress=False)
+    return folder_corpus(path, split=split, clip_samples=clip_samples, progress=False)
 
 
 def sources(corpus: Corpus, split: str) -> list[str]:
@@ -127,7 +130,7 @@ def test_the_speaker_stands_before_the_mark(source: str, speaker: str) -> None:
 def test_clips_and_table_belong_together(data: Path) -> None:
     corpus = open_folder(data)
     assert corpus.name == "data"
-    assert corpus.waveforms.shape == (54, CLIP_SAMPLES)
+    assert corpus.waveforms.shape == (54, SECOND)
     assert corpus.clips["source"].is_monotonic_increasing
     for row, clip in enumerate(corpus.clips.itertuples()):
         np.testing.assert_array_equal(corpus.waveforms[row], samples_of(data / str(clip.source)))
@@ -256,7 +259,7 @@ def test_a_touched_file_is_hashed_again_but_not_decoded_again(data: Path) -> Non
 
 def test_every_change_is_another_corpus(data: Path) -> None:
     def rewrite() -> None:
-        soundfile.write(data / "no" / "eb67fcbc_nohash_0.wav", np.zeros(CLIP_SAMPLES, np.int16), 16_000)
+        soundfile.write(data / "no" / "eb67fcbc_nohash_0.wav", np.zeros(SECOND, np.int16), 16_000)
 
     changes: list[Callable[[], object]] = [
         rewrite,
@@ -337,7 +340,7 @@ def test_a_build_that_was_stopped_starts_clean(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder_module, "read_clip", stopped)
+        patch.setattr(recordings, "read_audio", stopped)
         with pytest.raises(KeyboardInterrupt):
             open_folder(data)
     assert not any(entry.is_dir() for entry in (cache / "corpora").iterdir())
@@ -359,7 +362,7 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(
         return samples_of(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder_module, "read_clip", grows)
+        patch.setattr(recordings, "read_audio", grows)
         with pytest.raises(CorpusError, match="was changed while it was read"):
             open_folder(data)
     assert len(open_folder(data).clips) == 55
@@ -367,13 +370,13 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(
 
 def test_two_at_once_build_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     builds, hashes = [], []
-    build = folder_module._build
+    build = recordings._build
 
     def counted(*args: object) -> None:
         builds.append(1)
         build(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(folder_module, "_build", counted)
+    monkeypatch.setattr(recordings, "_build", counted)
     threads = [threading.Thread(target=lambda: hashes.append(open_folder(data).hash)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -409,6 +412,71 @@ def test_audio_is_found_by_content_where_its_name_says_nothing(data: Path, conta
     assert found.skipped == ()
 
 
+def test_clips_of_one_second_are_what_they_were_before_others(tmp_path: Path) -> None:
+    """Hashes of version 0.1: of the corpus, of its array with the header, and of its table."""
+    root = tmp_path / "before"
+    for word in WORDS:
+        for speaker in ("eb67fcbc", "fde2dee7", "0c40e715"):
+            for take, length in enumerate((9_000, 16_000, 40_000)):
+                write_clip(root / word / f"{speaker}_nohash_{take}.wav", length)
+    write_clip(root / "_background_noise_" / "hum.wav", 50_000)
+    corpus = open_folder(root)
+    assert corpus.hash == "02da37d5ebca51248b453425148d162cf7733091ea9081948926917483c226e1"
+    folder = cache_dir() / "corpora" / f"before-{corpus.hash[:12]}"
+    for name, start in (("waveforms.npy", "1762879c55c37915"), ("clips.csv", "0d3b39613e83592e")):
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest()[:16] == start
+
+
+@pytest.mark.parametrize("clip_samples", [8_000, 20_800, 64_000])
+def test_clips_of_any_length_are_a_corpus_of_their_own(data: Path, clip_samples: int) -> None:
+    write_clip(data / "no" / "long_nohash_0.wav", 80_000)
+    one, other = open_folder(data), open_folder(data, clip_samples=clip_samples)
+    assert other.waveforms.shape == (55, clip_samples)
+    assert other.clip_samples == clip_samples
+    assert other.clips.equals(one.clips)
+    for row, source in enumerate(other.clips["source"]):
+        whole = samples_of(data / source, 80_000 if "long" in source else SECOND)
+        np.testing.assert_array_equal(other.waveforms[row], fit_clip(whole, clip_samples))
+    assert other.hash != one.hash
+    assert len({open_folder(data, clip_samples=length).hash for length in (8_000, 20_800, 64_000)}) == 3
+    assert open_folder(data).waveforms.shape == (55, SECOND), "neither takes the other's place"
+
+
+@pytest.mark.parametrize(
+    ("length", "clip_samples", "remedy"),
+    [
+        (16_000, 16_000, None),
+        (16_001, 16_000, "1.5"),
+        (19_200, 16_000, "1.5"),
+        (24_000, 16_000, "1.5"),
+        (24_001, 16_000, "2"),
+        (19_200, 24_000, None),
+        (80_000, 16_000, "4"),
+    ],
+)
+def test_recordings_longer_than_clips_are_told_with_what_to_do(
+    data: Path, length: int, clip_samples: int, remedy: str | None
+) -> None:
+    for path in data.glob("*/*.wav"):
+        write_clip(path, length)
+    write_clip(data / "no" / "long_nohash_0.wav", 90_000)
+    corpus = open_folder(data, clip_samples=clip_samples)
+    assert corpus.lengths_s == (length / SECOND, 90_000 / SECOND)
+    told = [line for line in corpus.about() if "--clip-s" in line]
+    assert len(told) == (remedy is not None)
+    if remedy:
+        assert f"last {length / SECOND:.2f} s or more" in told[0]
+        assert f"--clip-s {remedy} takes more of them" in told[0]
+
+
+def test_where_no_clip_is_long_enough_none_is_offered(data: Path) -> None:
+    for path in data.glob("*/*.wav"):
+        write_clip(path, 80_000)
+    about = "\n".join(open_folder(data, clip_samples=64_000).about())
+    assert "only the loudest 4 s is a clip" in about
+    assert "--clip-s" not in about
+
+
 def test_lists_name_clips_in_the_format_they_had_before(data: Path) -> None:
     for path in sorted(data.glob("*/*.wav")):
         samples, rate_hz = soundfile.read(path)
@@ -435,8 +503,8 @@ def test_a_thousand_real_speakers() -> None:
     decoded = {row: soundfile.read(Path(str(SPEECH)) / corpus.clips["source"][row]) for row in (0, 9_000)}
     for row, (samples, rate_hz) in decoded.items():
         assert rate_hz == 16_000
-        before = (CLIP_SAMPLES - len(samples)) // 2
-        expected = np.pad(samples, (before, CLIP_SAMPLES - len(samples) - before))
+        before = (SECOND - len(samples)) // 2
+        expected = np.pad(samples, (before, SECOND - len(samples) - before))
         np.testing.assert_allclose(corpus.waveforms[row] / 32_768, expected, atol=1.1 / 32_768)
 
 
@@ -445,7 +513,7 @@ def test_a_thousand_real_speakers() -> None:
 def test_the_real_recordings() -> None:
     root = Path(str(ARABIC))
     corpus = open_folder(root)
-    assert corpus.waveforms.shape == (3_840, CLIP_SAMPLES)
+    assert corpus.waveforms.shape == (3_840, SECOND)
     assert len(corpus.words) == 16
     assert corpus.skipped == ()
     for split, name in (("validation", "validation_list.txt"), ("test", "testing_list.txt")):

@@ -50,6 +50,26 @@ def test_tones_of_other_speakers_do_not_leak(tone_corpus: Corpus) -> None:
     assert leaks.silent == ()
 
 
+@pytest.mark.parametrize("clip_samples", [8_000, 20_000, 64_000])
+def test_copies_are_found_in_clips_of_any_length(clip_samples: int) -> None:
+    """Harmonics under noise that no two takes share, one of them twice and once at another level."""
+    rng = np.random.default_rng(0)
+    time_s = np.arange(clip_samples) / 16_000
+    takes = [
+        sum(np.sin(2 * np.pi * n * rng.uniform(100, 250) * time_s) / n for n in range(1, 9)) * 2_000
+        + rng.normal(0, 800, clip_samples)
+        for _ in range(12)
+    ]
+    near = altered(takes[3].astype(np.int16), 0)
+    prints = fingerprints(np.array([*takes, takes[3], near], np.float32) / 32_768).astype(np.float32)
+    assert prints.shape == (14, 1_024), "bands of 2 Hz from 80 to 2128 Hz, of clips of any length"
+    correlation = prints @ prints.T
+    assert correlation[3, 12] == pytest.approx(1)
+    assert correlation[3, 13] > COPY_CORRELATION
+    others = correlation[:12, :12][~np.eye(12, dtype=bool)]
+    assert others.max() < COPY_CORRELATION
+
+
 def test_planted_clips_are_found_for_what_they_are(tone_corpus: Corpus) -> None:
     train, validation = (
         tone_corpus.waveforms[tone_corpus.indices(name)[3]] for name in ("train", "validation")
@@ -111,7 +131,9 @@ def test_levels_are_those_of_the_loudest_20_ms() -> None:
 def test_real_takes_are_told_from_copies(arabic: Path) -> None:
     """No two of 1,440 recordings reach the threshold, for none is a copy; every altered clip does."""
     words = ("start", "stop", "yes", "no", "zero", "forward")
-    waves = np.stack([read_clip(path) for word in words for path in sorted((arabic / word).iterdir())])
+    waves = np.stack(
+        [read_clip(path, 16_000) for word in words for path in sorted((arabic / word).iterdir())]
+    )
     assert waves.shape == (1440, 16_000)
     prints = fingerprints(waves.astype(np.float32) / 32768)
     products = np.triu(prints @ prints.T, 1)

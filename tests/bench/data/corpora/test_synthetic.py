@@ -129,6 +129,34 @@ def test_any_words_can_be_the_keyword(built: Corpus) -> None:
     assert np.abs(np.asarray(corpus.waveforms, float)).max(axis=1).min() > 300
 
 
+def test_one_second_keeps_its_name_and_other_lengths_have_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes of version 0.1."""
+    monkeypatch.setattr(synthetic, "engine_version", lambda: "1")
+    assert synthetic.config_hash(SyntheticConfig()) == "aee6d9da9794"
+    assert synthetic.config_hash(SyntheticConfig(keyword="go", n_clips=24)) == "98893e0b2bdf"
+    lengths = (8_000, 16_000, 24_000, 64_000)
+    assert len({synthetic.config_hash(SyntheticConfig(clip_samples=length)) for length in lengths}) == 4
+
+
+@pytest.mark.parametrize("clip_samples", [8_000, 24_000])
+def test_words_are_spoken_in_clips_of_any_length(built: Corpus, clip_samples: int) -> None:
+    corpus = small(n_clips=12, clip_samples=clip_samples)
+    waves = np.asarray(corpus.waveforms, float)
+    assert waves.shape == (12, clip_samples)
+    assert np.abs(waves).max(axis=1).min() > 300
+    assert corpus.noise.shape == (60 * 16_000,)
+    assert corpus.hash != built.hash
+
+
+def test_a_longer_clip_has_room_for_a_longer_keyword(built: Corpus) -> None:
+    keyword = "an extraordinarily complicated conversation"
+    corpus = small(keyword=keyword, n_clips=6, clip_samples=48_000)
+    said = np.asarray(corpus.waveforms, float)[corpus.clips["word"] == keyword]
+    # Spoken at its own pace, not squeezed: there is sound over more than one second.
+    blocks = np.square(said).reshape(len(said), 30, -1).mean(axis=2)
+    assert ((blocks > 0.1 * blocks.max(axis=1, keepdims=True)).sum(axis=1) > 10).any()
+
+
 def test_keyword_that_takes_too_long(built: Corpus) -> None:
     with pytest.raises(CorpusError, match=r"takes [0-9.]+ s to say"):
         small(keyword="an extraordinarily complicated conversation")
@@ -215,7 +243,7 @@ def test_workers_end_with_whoever_waits_for_them(
         assert gone(parent.pid, within_s=2)
     assert not list(tmp_path.rglob(".kws-bench-*")), "neither half a file nor an engine"
     for shard in cache.glob(".synthetic-*/speech/*.npy"):
-        assert np.load(shard).shape[1:] == (base.CLIP_SAMPLES,)
+        assert np.load(shard).shape[1:] == (16_000,)
 
 
 def test_two_at_once_build_once(built: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
