@@ -13,8 +13,6 @@ from models.errors import KwsError
 from models.task import KeywordTask, Task
 from models.tasks import task_values
 
-CLIP_FRAMES = 101
-
 
 @dataclass(frozen=True)
 class Augmentation:

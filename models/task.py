@@ -104,6 +104,12 @@ class Task(abc.ABC):
         return {"kind": self.kind, **own} | _not_default(self)
 
 
+def _refuse_reserved(words: Sequence[str]) -> None:
+    """Refuses words that name the classes which are none to find."""
+    if strange := {OTHER, UNKNOWN, SILENCE} & set(words):
+        raise TaskError(f"{strange.pop()} is no word to find; --unknown and --silence add such classes")
+
+
 @dataclass(frozen=True)
 class KeywordTask(Task):
     """One word against all others.
@@ -120,6 +126,10 @@ class KeywordTask(Task):
     kind: ClassVar[str] = "keyword"
     headline: ClassVar[str] = "au_fa_fr"
     tested: ClassVar[str] = "one_minus_auc"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_reserved((self.keyword,))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -175,8 +185,7 @@ class WordsTask(Task):
         super().__post_init__()
         if len(set(self.words)) < len(self.words) or not all(self.words):
             raise TaskError(f"words {','.join(self.words)}: give each word once")
-        if strange := {OTHER, UNKNOWN, SILENCE} & set(self.words):
-            raise TaskError(f"{strange.pop()} is no word to find; --unknown and --silence add such classes")
+        _refuse_reserved(self.words)
         if not self.words or len(self.classes) < 2:
             raise TaskError("one word and nothing to tell it from; give two words, --unknown, or --keyword")
 

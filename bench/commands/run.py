@@ -58,9 +58,9 @@ def run(
     from bench.terminal.console import run_and_show
 
     given = tuple(map(Row, chains))
-    preset_asked = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))
-    rows = preset_asked.rows + (given if preset else ())
-    target = preset_asked.target_metric if target_metric is None else target_metric
-    configs = preset_asked.settle(asked).configs([(row.chain, row.label) for row in rows], target)
+    listed = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))
+    rows = listed.rows + (given if preset else ())
+    target = listed.target_metric if target_metric is None else target_metric
+    configs = listed.settle(asked).configs([(row.chain, row.label) for row in rows], target)
     often = Repeats(repeats, fixed_teacher)
     raise click.exceptions.Exit(run_and_show(configs, out, repeats=often, jobs=jobs, plugins=plugin))

@@ -21,8 +21,8 @@ from scipy.stats import norm
 
 from bench.quality.measures import Scored, measures
 from bench.quality.metrics import Floats
-from bench.quality.paired import KEYWORD, PairedScores, paired_difference_over_tasks
-from models.task import WordsTask
+from bench.quality.paired import PairedScores, paired_difference_over_tasks
+from models.task import UNNAMED, WordsTask
 
 # Speakers, keyword clips, other clips: two small recorded sets, a larger one, and one of many voices.
 SIZES = ((4, 40, 1560), (6, 60, 2340), (24, 120, 2400), (130, 260, 3900))
@@ -215,7 +215,7 @@ def _scored(regime: Regime | WordsRegime, rng: np.random.Generator) -> Scored:
     if isinstance(regime, WordsRegime):
         return draw_words(regime, rng)[0]
     drawn = draw_scores(regime, rng)
-    return Scored.of(KEYWORD, drawn.labels, drawn.scores[0], drawn.speakers)
+    return Scored.of(UNNAMED, drawn.labels, drawn.scores[0], drawn.speakers)
 
 
 def _kept(ends: list[tuple[float, float]], expected: float, trials: int) -> Coverage:

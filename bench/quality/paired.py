@@ -27,11 +27,10 @@ from bench.quality.measures import measures
 from bench.quality.metrics import Floats
 from bench.quality.resampling import draw_speakers
 from bench.quality.shares import LEVEL
-from models.task import KeywordTask, Task
+from models.task import UNNAMED, Task
 
 ALPHA = 0.05
 NOTHING_SHOWN = "no difference shown"
-KEYWORD = KeywordTask("")
 Pair = tuple[npt.ArrayLike, npt.ArrayLike]
 
 
@@ -61,7 +60,7 @@ def paired_difference(
     speakers: npt.ArrayLike,
     measure: str = "one_minus_auc",
     *,
-    task: Task = KEYWORD,
+    task: Task = UNNAMED,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PairedDifference:
@@ -90,7 +89,7 @@ class PairedScores:
     labels: npt.ArrayLike
     pairs: Sequence[Pair]
     speakers: npt.ArrayLike
-    task: Task = KEYWORD
+    task: Task = UNNAMED
 
     def scored(self) -> list[Scored]:
         """The clips as A and B see them, in turn, for each seed."""

@@ -33,7 +33,7 @@ from compressors.chain import parse
 from models.errors import ResultsError
 from models.registry import family
 from models.shipped import shipped
-from models.task import KeywordTask
+from models.task import UNNAMED
 
 STRESS_FILE, STOPPED_FILE = "stress.csv", "stress-stopped.csv"
 MEASURES = ("one_minus_auc", "eer", "frr_at_far_1pct")
@@ -119,9 +119,7 @@ def open_runs(paths: Sequence[Path]) -> list[Tried]:
             record,
             path,
             model,
-            1
-            if shipped(model, converted=_converts(record, path), task=KeywordTask(record.keyword)).alone
-            else EVAL_BATCH,
+            1 if shipped(model, converted=_converts(record, path), task=UNNAMED).alone else EVAL_BATCH,
         )
         for record, path, model in ordered
     ]
@@ -217,7 +215,7 @@ def measured(
     labels: npt.NDArray[np.int64], scores: Floats, speakers: npt.NDArray[Any], draws: int
 ) -> dict[str, float]:
     """Each of ``MEASURES`` with its 95 % interval, and the counts of clips."""
-    scored = Scored.of(KeywordTask(""), labels, scores, speakers)
+    scored = Scored.of(UNNAMED, labels, scores, speakers)
     found: dict[str, float] = {}
     for measure in measures(scored.task):
         if measure.name in MEASURES:

@@ -79,6 +79,7 @@ def test_runs_of_a_keyword_keep_their_names() -> None:
         (lambda: WordsTask(("yes",)), "one word and nothing to tell it from"),
         (lambda: WordsTask(("yes", "yes")), "each word once"),
         (lambda: WordsTask(("yes", "_unknown_")), "no word to find"),
+        (lambda: KeywordTask("_silence_"), "no word to find"),
         (lambda: task_named("speech-commands-13"), "there is: speech-commands-12, speech-commands-35"),
         (lambda: task_from({"kind": "riddle", "front_end": {}}), "--plugin"),
     ],

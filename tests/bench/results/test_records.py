@@ -7,35 +7,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.results.records import RunRecord, load_record, no_quality, save_record, task_columns
+from bench.results.records import load_record, save_record
 from models.errors import ResultsError
 from models.front_end import FrontEnd
-from models.task import KeywordTask, WordsTask
+from models.task import WordsTask
+from tests.rows import row_of
 
 WORDS = WordsTask(("yes", "no"), with_unknown=True, clip_s=1.5, front_end=FrontEnd(mels=20))
 
 
-def record(task: KeywordTask | WordsTask = KeywordTask("start"), **quality: float) -> RunRecord:  # noqa: B008
-    return RunRecord(
-        run_id="kd-1",
-        label="KD",
-        chain="kd",
-        model="crnn",
-        data="tones",
-        corpus_hash="0",
-        **task_columns(task),
-        recipe="default",
-        seed=0,
-        quality=no_quality(task) | quality,
-        macs=305719,
-        size_kb=37.5,
-        best_epoch=7,
-    )
-
-
 def test_a_row_is_kept_in_its_folder(tmp_path: Path) -> None:
     assert load_record(tmp_path) is None
-    kept = record(au_fa_fr=0.125, keyword_clips=40)
+    kept = row_of(au_fa_fr=0.125, keyword_clips=40)
     save_record(tmp_path, kept)
     assert json.loads((tmp_path / "row.json").read_text())["best_epoch"] == 7
     found = load_record(tmp_path)
@@ -49,7 +32,7 @@ def test_a_row_is_kept_in_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_row_has_the_columns_of_its_task_and_no_others(tmp_path: Path) -> None:
-    spotted, told = list(record().columns()), record(WORDS)
+    spotted, told = list(row_of().columns()), row_of(WORDS)
     assert "keyword" in spotted
     assert not {"macro_f1", "frr_at_far_1pct_yes"} & set(spotted)
     columns = list(told.columns())
@@ -76,12 +59,12 @@ def test_a_row_has_the_columns_of_its_task_and_no_others(tmp_path: Path) -> None
 def test_the_columns_of_a_keyword_stand_where_they_stood() -> None:
     """In the order of the tables that were committed before there were other tasks."""
     old = pd.read_csv(Path(__file__).parents[3] / "results" / "words.csv").columns.tolist()
-    now = [{"target_metric": "target_au_fa_fr"}.get(name, name) for name in record().columns()]
+    now = [{"target_metric": "target_au_fa_fr"}.get(name, name) for name in row_of().columns()]
     assert [name for name in now if name in old] == old
 
 
 def test_any_column_is_read_and_what_is_none_is_refused() -> None:
-    row = replace(record(), quality={"auc": 0.9, "of_a_plugin": 2.5})
+    row = replace(row_of(), quality={"auc": 0.9, "of_a_plugin": 2.5})
     assert (row["auc"], row["label"], row["of_a_plugin"], row["keyword_clips"]) == (0.9, "KD", 2.5, 0)
     assert math.isnan(row["eer_high"])
     with pytest.raises(KeyError):

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.results.records import RunRecord, no_quality, task_columns
+from bench.results.records import RunRecord, no_quality
 from bench.results.table import append_record, load_results
 from models.errors import ResultsError
 from models.task import KeywordTask, Task, WordsTask
+from tests.rows import row_of
 
 RESULTS = Path(__file__).parents[3] / "results"
 TABLES_OF_RUNS = [
@@ -25,21 +26,7 @@ KEYWORD, WORDS = KeywordTask("start"), WordsTask(("yes", "no"))
 
 def record(run_id: str = "kd-1", task: Task = KEYWORD, **quality: float) -> RunRecord:
     figures = quality or ({"au_fa_fr": 0.125} if task is KEYWORD else {"accuracy": 0.5})
-    return RunRecord(
-        run_id=run_id,
-        label="KD",
-        chain="kd",
-        model="crnn",
-        data="tones",
-        corpus_hash="0",
-        **task_columns(task),
-        recipe="default",
-        seed=0,
-        quality=no_quality(task) | figures,
-        macs=305719,
-        size_kb=37.5,
-        best_epoch=7,
-    )
+    return replace(row_of(task, **figures), run_id=run_id)
 
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:

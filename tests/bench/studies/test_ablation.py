@@ -20,20 +20,9 @@ from bench.terminal.tables import ablation_table, missing_lines
 from models.crnn import CrnnSpec
 from models.errors import ChainError
 from models.task import KeywordTask, WordsTask
+from tests.rows import row_of
 
-ROW = RunRecord(
-    run_id="r",
-    label="B",
-    chain="",
-    model="crnn",
-    data="d",
-    corpus_hash="h",
-    keyword="k",
-    task="keyword k",
-    recipe="r",
-    seed=0,
-    quality=no_quality(KeywordTask("k")),
-)
+ROW = replace(row_of(KeywordTask("k")), run_id="r", label="B", chain="")
 
 
 def row(chain: str, size_kb: float, macs: int, miss: float, seed: int = 0) -> RunRecord:

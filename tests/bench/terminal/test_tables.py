@@ -8,24 +8,11 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from bench.results.records import RunRecord, no_quality
+from bench.results.records import RunRecord
 from bench.terminal.tables import repeats_table, summary_table
-from models.task import KeywordTask
+from tests.rows import failed
 
-FAILED = RunRecord(
-    run_id="kd-0",
-    label="KD",
-    chain="kd",
-    model="crnn",
-    data="tones",
-    corpus_hash="0",
-    keyword="start",
-    recipe="default",
-    seed=0,
-    status="diverged",
-    reason="the loss was nan",
-    quality=no_quality(KeywordTask("start")),
-)
+FAILED = replace(failed(), run_id="kd-0")
 DONE = replace(
     FAILED,
     run_id="kd-1",
