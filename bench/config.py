@@ -165,7 +165,7 @@ class Repeats:
     def of(self, configs: Iterable[RunConfig]) -> Iterator[RunConfig]:
         """All seeds of configurations; those of one task come together, and in them those of one seed.
 
-        Example:
+        Examples:
             >>> often = Repeats(2, fixed_teacher=True).of([RunConfig("kd"), RunConfig("dq+kd")])
             >>> [(each.seed, each.chain, each.teacher_seed) for each in often]
             [(0, 'kd', None), (0, 'dq+kd', None), (1, 'kd', 0), (1, 'dq+kd', 0)]
@@ -181,7 +181,7 @@ class Repeats:
 def content_hash(value: Any) -> str:
     """A hash of plain values, dataclasses among them; equal values have equal hashes in any process.
 
-    Example:
+    Examples:
         >>> content_hash({"seed": 1, "chain": "kd"}) == content_hash({"chain": "kd", "seed": 1})
         True
     """

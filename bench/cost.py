@@ -70,7 +70,7 @@ def count_macs(model: KwsModel, frames: int = MACS_FRAMES) -> int:
     Raises:
         ModelError: The model is quantized, whose layers ptflops would pass over, or ptflops failed.
 
-    Example:
+    Examples:
         >>> from models.crnn import CrnnSpec
         >>> from models.registry import build
         >>> count_macs(build(CrnnSpec()).eval())

@@ -30,7 +30,7 @@ class NoRoomError(KwsError):
 def file_name(text: str) -> str:
     """A text as part of a file's name, on any system.
 
-    Example:
+    Examples:
         >>> file_name("qat:bits=8/gru.hh=4+kd")
         'qat_bits=8_gru.hh=4+kd'
     """

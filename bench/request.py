@@ -51,7 +51,7 @@ class TaskRequest:
         Raises:
             TaskError: Two of them are given, or they ask for what cannot be.
 
-        Example:
+        Examples:
             >>> [task.text for task in TaskRequest(words="yes,no", unknown=True).tasks()]
             ['words yes no + unknown']
         """

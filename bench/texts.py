@@ -17,7 +17,7 @@ def plain_console() -> Console:
 def several(names: Iterable[object], most: int = 20) -> str:
     """Names for a message, the first few of many and the beginnings of long ones.
 
-    Example:
+    Examples:
         >>> several(["B", "KD", "SP"], most=2)
         'B, KD and 1 more'
     """

@@ -145,7 +145,7 @@ def parse(text: str, base: ModelSpec) -> Chain:
     Raises:
         ChainError: An unknown token or option, a token twice, an order or a combination that can't work.
 
-    Example:
+    Examples:
         >>> from models.crnn import CrnnSpec
         >>> parse("sp+kd+ad", CrnnSpec()).label
         'SP+AD+KD'

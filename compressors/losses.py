@@ -21,7 +21,7 @@ def softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         teacher: Of the same shape; no gradient flows into it.
         temperature: Divides both before the softmax.
 
-    Example:
+    Examples:
         >>> scores = torch.tensor([[2.0, -1.0]])
         >>> softened_kl(scores, scores, temperature=2.0).item()
         0.0
@@ -50,7 +50,7 @@ def frame_similarity(frames: Tensor) -> Tensor:
     Returns:
         Shape (B, T', T'), each row of length 1, or less where a frame is next to zero.
 
-    Example:
+    Examples:
         >>> frame_similarity(torch.tensor([[[3.0, 0.0], [4.0, 0.0]]]))
         tensor([[[0.6000, 0.8000],
                  [0.6000, 0.8000]]])
@@ -85,7 +85,7 @@ def group_penalty(weights: Iterable[Tensor], counts: Iterable[Tensor], strength:
         counts: Of the shapes of the weights: how many of the units to remove each entry belongs to.
         strength: Of the decay.
 
-    Example:
+    Examples:
         >>> weights, counts = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0, 0.0])
         >>> group_penalty([weights], [counts], strength=10.0).item()
         25.0

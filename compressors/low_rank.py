@@ -126,7 +126,7 @@ def _last_layers(model: KwsModel) -> set[str]:
 def _rank(name: str, value: float, width: int) -> int:
     """A rank in whole numbers.
 
-    Example:
+    Examples:
         >>> _rank("input", 0.25, 64), _rank("input", 4, 64)
         (16, 4)
     """

@@ -81,7 +81,7 @@ def read(piece: str, base: ModelSpec) -> tuple[Compressor, str]:
     Raises:
         ChainError: An unknown token or option, or a value that cannot be read; the message lists what exists.
 
-    Example:
+    Examples:
         >>> from models.crnn import CrnnSpec
         >>> read("KD:hidden=12,alpha=0.90,temperature=2", CrnnSpec())[1]
         'kd:hidden=12,alpha=0.9'

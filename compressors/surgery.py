@@ -23,7 +23,7 @@ def unit_index(units: Tensor, member: Member) -> Tensor:
     Returns:
         Indices, ascending.
 
-    Example:
+    Examples:
         >>> unit_index(torch.tensor([1]), Member("weight", 0, (0, 1, 0, 1, -1))).tolist()
         [1, 3]
     """

@@ -24,7 +24,7 @@ class FrontEnd:
         window_ms: What a frame hears; the transform is of as many points.
         hop_ms: From one frame to the next.
 
-    Example:
+    Examples:
         >>> FrontEnd().frames(16_000), FrontEnd(hop_ms=20).frames(16_000)
         (101, 51)
     """

@@ -17,7 +17,7 @@ def whole(text: str) -> int:
     Raises:
         ValueError: It is none, or has more digits than are needed.
 
-    Example:
+    Examples:
         >>> whole("-12")
         -12
     """
@@ -32,7 +32,7 @@ def number(text: str) -> float:
     Raises:
         ValueError: It is none, or too large.
 
-    Example:
+    Examples:
         >>> number("1e3"), number(".5")
         (1000.0, 0.5)
     """
@@ -44,7 +44,7 @@ def number(text: str) -> float:
 def shortest(value: float) -> str:
     """The shortest text that ``number`` reads back as that very value; without a plus, which joins chains.
 
-    Example:
+    Examples:
         >>> shortest(5.0), shortest(0.9), shortest(1e300)
         ('5', '0.9', '1e300')
     """

@@ -190,7 +190,7 @@ def base_spec(model: str, task: Task) -> ModelSpec:
     Raises:
         ModelError: There is no such family, or it cannot hear the task's clips or tell its classes apart.
 
-    Example:
+    Examples:
         >>> from models.task import WordsTask
         >>> base_spec("gru", WordsTask(("yes", "no", "up"))).n_classes
         3
@@ -221,7 +221,7 @@ def build(spec: ModelSpec) -> KwsModel:
     Raises:
         ModelError: No family is registered for this type of specification, or its ranks make nothing smaller.
 
-    Example:
+    Examples:
         >>> from models.base import count_params
         >>> from models.crnn import CrnnSpec
         >>> count_params(build(CrnnSpec()))

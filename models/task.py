@@ -117,7 +117,7 @@ class KeywordTask(Task):
     Attributes:
         keyword: The word to spot.
 
-    Example:
+    Examples:
         >>> KeywordTask("happy").labels(["up", "happy"], ["train"] * 2, ["a", "b"]).tolist()
         [0, 1]
     """
@@ -165,7 +165,7 @@ class WordsTask(Task):
         with_silence: Whether there are clips of no word, cut from the background noise, a tenth as many.
         name: What it is called; empty: by its words.
 
-    Example:
+    Examples:
         >>> task = WordsTask(("yes", "no"), with_unknown=True)
         >>> task.classes
         ('_unknown_', 'yes', 'no')
@@ -239,7 +239,7 @@ def _not_default(task: Task) -> dict[str, Any]:
 def front_end_text(task: Task) -> str:
     """Clip length and front end where they are not the usual ones, for titles; else empty.
 
-    Example:
+    Examples:
         >>> front_end_text(KeywordTask("happy", clip_s=1.5, front_end=FrontEnd(mels=20)))
         'clips of 1.5 s, 20 mels'
     """

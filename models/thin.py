@@ -15,7 +15,7 @@ Whole = nn.Linear | nn.Conv1d | nn.Conv2d
 def most_rank(rows: int, columns: int) -> int:
     """The greatest rank whose two factors hold fewer numbers than the matrix.
 
-    Example:
+    Examples:
         >>> most_rank(36, 12)  # 9 (36 + 12) are as many as 36 x 12
         8
     """
@@ -43,7 +43,7 @@ def low_rank(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     By the truncated singular value decomposition (Eckart and Young, 1936); the singular values are shared
     out evenly, so that both factors train at the same pace.
 
-    Example:
+    Examples:
         >>> up, down = low_rank(torch.tensor([[2.0, 4.0], [1.0, 2.0]]), rank=1)
         >>> torch.allclose(up @ down, torch.tensor([[2.0, 4.0], [1.0, 2.0]]), atol=1e-6)
         True

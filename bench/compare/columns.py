@@ -32,7 +32,7 @@ class Measure:
 def measure_named(name: str) -> Measure | None:
     """What is known of a column; None for one that is not a measure.
 
-    Example:
+    Examples:
         >>> measure_named("validation_auc").lower_is_better, measure_named("keyword")
         (False, None)
     """

@@ -29,7 +29,7 @@ LEDGER = [
 def pruned(label: str) -> bool:
     """Whether the study cut whole units out of the model with that label.
 
-    Example:
+    Examples:
         >>> pruned("DQ+SP+AD+KD"), pruned("DQ+KD2")
         (True, False)
     """

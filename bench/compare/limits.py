@@ -39,7 +39,7 @@ def parse_limit(text: str) -> Limit:
     Raises:
         ResultsError: It reads differently, or there is no such measure.
 
-    Example:
+    Examples:
         >>> parse_limit("size_kb > +0").amount
         0.0
     """

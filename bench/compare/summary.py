@@ -34,7 +34,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         or effort that any line's runs differ in, ``<measure>_mean``, ``_std``, ``_low`` and ``_high``; those
         that no run differs in keep their name. Standard deviation and interval are NaN for one run.
 
-    Example:
+    Examples:
         >>> rows = {"label": ["KD"] * 3, "chain": ["kd"] * 3, "auc": [0.97, 0.98, 0.99], "macs": [5, 5, 5]}
         >>> found = summarise(pd.DataFrame(rows)).iloc[0]
         >>> print(found["runs"], round(found["auc_mean"], 3), round(found["auc_low"], 4), found["macs"])

@@ -77,7 +77,7 @@ def asked(row: Mapping[str, Any]) -> str:
 def canonical_chain(chain: Any) -> str:
     """A chain whatever the order its options were written in; the base alone is empty.
 
-    Example:
+    Examples:
         >>> canonical_chain("kd:kernel=13x5,hidden=12")
         'kd:hidden=12,kernel=13x5'
     """

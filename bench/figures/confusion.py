@@ -51,7 +51,7 @@ def confusion_figures(table: pd.DataFrame, runs: Path | None, title: str) -> Ite
 def shares(counts: pd.DataFrame) -> Floats:
     """Each row of counts over its sum; nothing for a class without clips.
 
-    Example:
+    Examples:
         >>> shares(pd.DataFrame([[3, 1], [0, 0]])).tolist()
         [[0.75, 0.25], [0.0, 0.0]]
     """

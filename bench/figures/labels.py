@@ -91,7 +91,7 @@ def wrap(name: str, width: int = LINE_CHARACTERS) -> str:
 
     A piece without any of them is broken where it is twice as long.
 
-    Example:
+    Examples:
         >>> wrap("KD(kernel=13x5,hidden=12)").split(chr(10))
         ['KD(kernel=13x5,', 'hidden=12)']
     """

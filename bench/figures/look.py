@@ -43,7 +43,7 @@ def styled(style: Style = "whitegrid") -> Iterator[None]:
 def plain_name(name: object) -> str:
     """A name as one line of a figure: of printable characters, and of ``NAME_CHARACTERS`` at most.
 
-    Example:
+    Examples:
         >>> plain_name("KD" + chr(10) + "(2)"), plain_name("_own"), len(plain_name("x" * 1000))
         ('KD (2)', ' _own', 80)
     """
@@ -63,7 +63,7 @@ def legend_columns(names: Iterable[str], most: int, inches: float = SIZE_INCHES[
         most: However short they are.
         inches: Width of the figure.
 
-    Example:
+    Examples:
         >>> legend_columns(["B", "KD"], 4), legend_columns(["B", "x" * 80], 4)
         (4, 1)
     """

@@ -140,7 +140,7 @@ def kinds_of(table: pd.DataFrame) -> tuple[str, ...]:
 def non_dominated(x: Iterable[float], y: Iterable[float]) -> list[bool]:
     """Which points no other beats: none is at most as large in both and smaller in one.
 
-    Example:
+    Examples:
         >>> non_dominated([1, 2, 3, 2], [3, 2, 2, 2])
         [True, True, False, True]
     """

@@ -22,7 +22,7 @@ FOLDER_NAME_BYTES = 200
 def tokens(chain: str) -> tuple[str, ...]:
     """The compressors in a chain or a label, without options and without the study's numbering.
 
-    Example:
+    Examples:
         >>> tokens("dq+kd:hidden=12"), tokens("SP+KD2(hidden=12)"), tokens("B"), tokens("")
         (('dq', 'kd'), ('sp', 'kd'), (), ())
     """
@@ -40,7 +40,7 @@ def converters(table: pd.DataFrame) -> pd.Series[str]:
     Args:
         table: Results of one corpus and keyword, with ``chain``.
 
-    Example:
+    Examples:
         >>> rows = {"chain": ["", "kd", "dq+kd"], "macs": [9, 5, 5], "size_kb": [8.0, 4.0, 2.0]}
         >>> converters(pd.DataFrame(rows)).tolist()
         ['', '', 'dq']
@@ -133,7 +133,7 @@ def groups(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Rows on other data or another task, of another model or recipe, never share a figure. Where all
     rows belong together there is one part, without a name.
 
-    Example:
+    Examples:
         >>> list(groups(pd.DataFrame({"data": ["tones", "tones"], "keyword": ["left", "stop"]})))
         ['tones-left', 'tones-stop']
     """

@@ -68,7 +68,7 @@ def load_preset(name: str) -> Preset:
     Raises:
         KwsError: There is none, or the file is no preset; the message says what is wrong in it.
 
-    Example:
+    Examples:
         >>> [row.label for row in load_preset("kws-hw").rows][:3]
         ['B', 'DQ+B', 'KD']
     """

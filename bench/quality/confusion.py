@@ -18,7 +18,7 @@ TRUE, SAID = "true", "said"
 def confusion(scored: Scored) -> pd.DataFrame:
     """How many clips of each class (rows) are taken for each (columns), shape (K, K).
 
-    Example:
+    Examples:
         >>> from models.task import WordsTask
         >>> said = [[0.9, 0.1], [0.8, 0.2]]
         >>> confusion(Scored.of(WordsTask(("no", "up")), [0, 1], said, ["a", "b"])).loc["up", "no"]

@@ -194,7 +194,7 @@ def coverage(
 ) -> dict[str, Coverage]:
     """How often the 95 % interval holds the truth.
 
-    Example:
+    Examples:
         >>> coverage(Regime(4, 40, 1560, auc_of(0.0)), ["frr_at_far_01pct"], trials=2, draws=10)
         {'frr_at_far_01pct': Coverage(held=nan, given=0.0, width=nan)}
     """

@@ -208,7 +208,7 @@ def _arms(figure: float, errors: tuple[float, float], freedom: float, clips: int
 def no_error_bound(clips: int) -> float:
     """The share of errors with which ``clips`` clips are all right 5 % of the time; about 3 / clips.
 
-    Example:
+    Examples:
         >>> round(no_error_bound(100), 4)
         0.0295
     """

@@ -103,7 +103,7 @@ class Misses(OneVsRest):
         rate: The digits of a percentage as columns write it: ``1``, or ``01`` for a tenth.
         word: One of several; empty: the keyword.
 
-    Example:
+    Examples:
         >>> Misses("01").name, Misses("01").far, Misses("1", "yes").text
         ('frr_at_far_01pct', 0.001, 'misses of yes at 1 % false alarms')
     """

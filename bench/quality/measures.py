@@ -56,7 +56,7 @@ class Column(NamedTuple):
 def column_parts(column: str) -> Column:
     """A column taken apart, whatever it is a figure of.
 
-    Example:
+    Examples:
         >>> column_parts("validation_frr_at_far_1pct_yes_low")
         Column(prefix='validation_', name='frr_at_far_1pct_yes', end='_low')
     """
@@ -90,7 +90,7 @@ def measure_named(column: str) -> Measure | None:
 
     Which task it is of need not be known; whether the accuracy is a headline, ``measures_in`` knows.
 
-    Example:
+    Examples:
         >>> measure_named("validation_auc_low").text, measure_named("macs")
         ('AUC', None)
     """
@@ -125,7 +125,7 @@ def measures_in(columns: Collection[str]) -> tuple[Measure, ...]:
 def compared_by(columns: Collection[str]) -> Measure:
     """The measure that rows with these columns, of one task, are held against each other by.
 
-    Example:
+    Examples:
         >>> compared_by(["au_fa_fr", "one_minus_auc", "accuracy"]).name, compared_by(["accuracy"]).name
         ('one_minus_auc', 'accuracy')
     """
@@ -145,7 +145,7 @@ def register(kind: type[M]) -> type[M]:
     Raises:
         KwsError: It is no whole measure, or its name is none that a column can have, or is taken.
 
-    Example:
+    Examples:
         >>> class Half(Measure):
         ...     name, text, lower_is_better = "accuracy", "half", True
         ...     def value(self, scored):

@@ -74,7 +74,7 @@ def au_fa_fr(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     Returns:
         The area; NaN where either class is missing.
 
-    Example:
+    Examples:
         >>> au_fa_fr([0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4])
         0.0625
     """
@@ -93,7 +93,7 @@ def au_fa_fr(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
 def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """Area under the ROC curve: the chance that a keyword clip scores above another; ties count half.
 
-    Example:
+    Examples:
         >>> auc([0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4])
         0.75
     """
@@ -120,7 +120,7 @@ def eer(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
 def frr_at_far(labels: npt.ArrayLike, scores: npt.ArrayLike, far: float) -> float:
     """The least miss rate at a false-alarm rate of at most ``far``, a share of the other words.
 
-    Example:
+    Examples:
         >>> frr_at_far([0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4], far=0.0)
         0.5
     """
@@ -134,7 +134,7 @@ def frr_at_far(labels: npt.ArrayLike, scores: npt.ArrayLike, far: float) -> floa
 def accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     """Share of clips that are taken for what they are; see ``right``.
 
-    Example:
+    Examples:
         >>> accuracy([0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4]), accuracy([2, 1], [[0.5, 0.3, 0.2], [0, 1, 0]])
         (0.5, 0.5)
     """
@@ -163,7 +163,7 @@ def said(probabilities: npt.ArrayLike) -> Ints:
 def confusion_counts(labels: npt.ArrayLike, taken_for: npt.ArrayLike, classes: int) -> Ints:
     """How many clips of each class (rows) are taken for each (columns), shape (K, K).
 
-    Example:
+    Examples:
         >>> confusion_counts([0, 1, 1], [0, 0, 1], classes=2).tolist()
         [[1, 0], [1, 1]]
     """
@@ -176,7 +176,7 @@ def macro_f1(counts: npt.ArrayLike) -> Floats:
 
     Classes that no clip is of, nor is taken for, are left out, as in scikit-learn; NaN without any.
 
-    Example:
+    Examples:
         >>> float(macro_f1([[2, 0], [1, 1]]).round(3))
         0.733
     """

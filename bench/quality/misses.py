@@ -62,7 +62,7 @@ def miss_rates(runs: Sequence[Run], rates: npt.ArrayLike) -> MissRates:
     Returns:
         NaN ends too where a class comes from one speaker only.
 
-    Example:
+    Examples:
         >>> found = miss_rates([([0] * 900 + [1] * 60, [0.1] * 900 + [0.9] * 60, list("abcd") * 240)], [0.01])
         >>> [end.round(3).tolist() for end in found]
         [[0.0], [0.0], [0.087]]

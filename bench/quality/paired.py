@@ -66,7 +66,7 @@ def paired_difference(
 ) -> PairedDifference:
     """The difference of two models on the same clips; see ``paired_difference_over_tasks``.
 
-    Example:
+    Examples:
         >>> labels, speakers = [0, 1, 0, 1] * 20, list("aabbccdd") * 10
         >>> paired_difference(labels, [0.1, 0.9, 0.2, 0.8] * 20, [0.1, 0.9, 0.2, 0.8] * 20, speakers)
         PairedDifference(difference=0.0, low=0.0, high=0.0, p_value=1.0, reason='')
@@ -220,7 +220,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     NaN stays NaN and is not counted.
 
-    Example:
+    Examples:
         >>> holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """
@@ -235,7 +235,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def verdict(a: str, b: str, difference: float, p_value: float, *, lower_is_better: bool) -> str:
     """Which one is better, at 5 %; says so where that is not shown.
 
-    Example:
+    Examples:
         >>> verdict("KD", "DQ+KD", 0.002, 0.01, lower_is_better=True)
         'KD better'
         >>> verdict("KD", "DQ+KD", 0.002, 0.2, lower_is_better=True)

@@ -32,7 +32,7 @@ def share_interval(shares: npt.ArrayLike, speakers: npt.ArrayLike) -> Floats:
     Returns:
         Lower and upper end, of shape (2, ...).
 
-    Example:
+    Examples:
         >>> share_interval([0, 0, 0, 0, 0, 0], list("aabbcc")).round(3).tolist()
         [0.0, 0.48]
     """

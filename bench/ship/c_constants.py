@@ -109,7 +109,7 @@ def one_piece(taps: Mapping[str, int]) -> bool:
 def strides(order: Sequence[int]) -> tuple[int, int, int, int] | None:
     """An order as two loops, (outer, by_outer, inner, by_inner); None where it is none.
 
-    Example:
+    Examples:
         >>> strides((0, 4, 8, 1, 5, 9)), strides((7, 6, 5)), strides((0, 3, 4))
         ((2, 1, 3, 4), (1, 0, 3, -1), None)
     """

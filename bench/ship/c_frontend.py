@@ -35,7 +35,7 @@ def frontend_texts(front_end: FrontEnd) -> dict[str, str]:
 def factors(points: int) -> list[int]:
     """What the stages of a transform multiply: fours, a two at the most, odd primes.
 
-    Example:
+    Examples:
         >>> factors(240), factors(129), factors(512)
         ([4, 4, 3, 5], [3, 43], [4, 4, 4, 4, 2])
     """
@@ -55,7 +55,7 @@ def factors(points: int) -> list[int]:
 def places(points: int, times: Sequence[int]) -> list[int]:
     """Where each point has to stand before the first stage: the digits of its number turned round.
 
-    Example:
+    Examples:
         >>> places(6, [2, 3])
         [0, 2, 4, 1, 3, 5]
     """

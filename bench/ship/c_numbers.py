@@ -147,7 +147,7 @@ def array(name: str, values: Sequence[Any], width: int = 110) -> str:
 def quoted(text: str) -> str:
     r"""A text as C writes it, in UTF-8.
 
-    Example:
+    Examples:
         >>> print(quoted("happy é"))
         "happy \303\251"
     """

@@ -18,7 +18,7 @@ def extra(module: str, name: str) -> Any:
     Raises:
         MissingExtraError: It is not installed; the message says how it would be.
 
-    Example:
+    Examples:
         >>> extra("no_such_package", "onnx")
         Traceback (most recent call last):
         ...

@@ -256,7 +256,7 @@ def against(times: Sequence[float], others: Sequence[float]) -> list[float]:
 def faster_in(ratios: Sequence[float]) -> str:
     """Whether something is faster: by more than 5 % in three quarters of the rounds, or not.
 
-    Example:
+    Examples:
         >>> faster_in([0.5, 0.6, 0.8, 1.3]), faster_in([0.5, 0.6, 0.99, 1.3])
         ('yes', 'no')
     """

@@ -58,7 +58,7 @@ class Image:
 def instructions_in(code: bytes) -> int:
     """How many Thumb instructions a piece of code holds: those of 32 bits begin with 11101, 11110 or 11111.
 
-    Example:
+    Examples:
         >>> instructions_in(bytes.fromhex("7047 00f001f8 00bf"))
         3
     """

@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 def properties(task: Task) -> dict[str, str]:
     """The entries: texts, numbers, and the classes as a list in JSON.
 
-    Example:
+    Examples:
         >>> from models.task import KeywordTask
         >>> properties(KeywordTask("happy"))["classes"]
         '["_other_", "happy"]'

@@ -50,7 +50,7 @@ def timing_of(program: Program) -> Timing:
     Raises:
         ModelError: Values that meet come at different rates, or there is no one decision a time.
 
-    Example:
+    Examples:
         >>> from models.integer.ops import Conv, Input, Last
         >>> conv = Conv(inputs=(0,), channels=2, kernel_mel=40, kernel_time=20, stride_time=8)
         >>> timing = timing_of((Input(mels=40), conv, Last(inputs=(1,))))

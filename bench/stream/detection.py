@@ -77,7 +77,7 @@ def detect(
 
     Each is the frame at which the probability reached the threshold: what a device would act on.
 
-    Example:
+    Examples:
         >>> track = [Frame(t, p) for t, p in [(1, 0.1), (2, 0.9), (3, 0.7), (4, 0.9), (5, 0.2)]]
         >>> detect(track, Hysteresis(0.8), DetectorState())[0]
         [Frame(time_s=2, probability=0.9)]
@@ -202,7 +202,7 @@ def best_index(misses: npt.ArrayLike, allowed: npt.ArrayLike) -> int:
     Returns:
         Its index; that of the strictest threshold where none is allowed.
 
-    Example:
+    Examples:
         >>> best_index([0, 1, 1, 1, 2], [False, True, True, True, True])
         2
     """
@@ -223,7 +223,7 @@ def clip_threshold(labels: npt.ArrayLike, probabilities: npt.ArrayLike, max_far:
         probabilities: Of the keyword, shape (N,).
         max_far: Of the clips of other words.
 
-    Example:
+    Examples:
         >>> clip_threshold([0, 0, 1], [0.1, 0.4, 0.9], max_far=0.0) > 0.4
         True
     """

@@ -50,7 +50,7 @@ class Track:
 def detected(time_s: Floats, probability: Floats, how: Hysteresis) -> Ints:
     """The frames at which ``detection.detect`` would detect, found by jumps instead of steps.
 
-    Example:
+    Examples:
         >>> times = np.arange(1.0, 6.0)
         >>> detected(times, np.array([0.1, 0.9, 0.7, 0.9, 0.2]), Hysteresis(0.8)).tolist()
         [1]

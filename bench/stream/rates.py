@@ -25,7 +25,7 @@ def poisson_interval(counts: npt.ArrayLike, exposure: float) -> Floats:
     Returns:
         Lower and upper end, an hour, of shape (2, ...).
 
-    Example:
+    Examples:
         >>> poisson_interval(0, 1.0).round(2).tolist()
         [0.0, 3.69]
     """

@@ -33,7 +33,7 @@ class Condition:
     def name(self) -> str:
         """In a few characters.
 
-        Example:
+        Examples:
             >>> Condition("snr", "pink", -5.0).name, Condition("level", "", 6.0).name
             ('pink -5 dB', 'level +6 dB')
         """

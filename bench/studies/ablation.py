@@ -55,7 +55,7 @@ def variants(chain: str, base: ModelSpec) -> list[Variant]:
     Raises:
         ChainError: The chain itself cannot work, or has no compressor.
 
-    Example:
+    Examples:
         >>> from models.crnn import CrnnSpec
         >>> [each.chain for each in variants("dq+ad+kd", CrnnSpec())]
         ['dq+ad+kd', 'ad+kd', 'dq+kd', 'dq+ad', '']
@@ -80,7 +80,7 @@ def variants(chain: str, base: ModelSpec) -> list[Variant]:
 def orders(chain: str, base: ModelSpec) -> Orders:
     """Every order of a chain's compressors: which run it is, or why it cannot work.
 
-    Example:
+    Examples:
         >>> from models.crnn import CrnnSpec
         >>> found = orders("dq+ad+kd", CrnnSpec())
         >>> found.allowed

@@ -220,7 +220,7 @@ def width_of(token: str, bits: str, name: str) -> int:
     Raises:
         ChainError: It cannot be read, or is out of range.
 
-    Example:
+    Examples:
         >>> width_of("qat", "8/gru.hh=4", "gru.0.hh.n"), width_of("qat", "8/gru.hh=4", "conv")
         (4, 8)
     """

@@ -141,7 +141,7 @@ def _parts(parts: Sequence[Part], sizes: Sequence[int]) -> list[tuple[Part, ...]
 def reshaped(axes: Axes, sizes: Sequence[int]) -> tuple[Axes, set[int]]:
     """Axes after a reshape to those sizes, and the units that lose their place by it.
 
-    Example:
+    Examples:
         >>> whole = (axis(CHANNEL, 2, [7, 8]), axis(MEL, 3))
         >>> flat, _ = reshaped(whole, [6])
         >>> flat[0].kinds, flat[0].units

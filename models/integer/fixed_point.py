@@ -20,7 +20,7 @@ def multiplier_of(ratio: npt.NDArray[np.float64]) -> tuple[Int, Int]:
     Raises:
         ModelError: A ratio that no shift from 1 to 62 reaches.
 
-    Example:
+    Examples:
         >>> multiplier_of(np.array([0.75]))
         (array([1610612736]), array([31]))
     """

@@ -43,7 +43,7 @@ def repeated(size: int, channels: int, rows: int) -> tuple[int, int]:
     Raises:
         ModelError: That many numbers fit nowhere.
 
-    Example:
+    Examples:
         >>> repeated(12, 3, 4), repeated(3, 3, 4), repeated(4, 3, 4), repeated(1, 3, 4)
         ((4, 1), (1, 0), (0, 1), (0, 0))
     """

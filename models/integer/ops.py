@@ -169,7 +169,7 @@ def shapes_of(program: Program) -> tuple[Shape, ...]:
     Raises:
         ModelError: An operation reads what is not there, or what it cannot read.
 
-    Example:
+    Examples:
         >>> program = (Input(mels=40), Conv(inputs=(0,), channels=2, kernel_mel=5, stride_mel=2))
         >>> shapes_of(program)[1]
         Shape(channels=2, rows=18, moving=True)
@@ -264,7 +264,7 @@ def first_frames(program: Program) -> dict[int, int]:
 def least_frames(program: Program) -> int:
     """Mel frames that a clip must have at least.
 
-    Example:
+    Examples:
         >>> least_frames((Input(mels=40), Conv(inputs=(0,), channels=2, kernel_time=20, stride_time=8)))
         20
     """
@@ -287,7 +287,7 @@ def buffer_frames(step_frames: int, look_back: int = LOOK_BACK_FRAMES, *, clip_f
         look_back: Mel frames in all.
         clip_frames: Mel frames of a clip.
 
-    Example:
+    Examples:
         >>> buffer_frames(8), buffer_frames(400), buffer_frames(8, clip_frames=401)
         (24, 1, 51)
     """

@@ -11,7 +11,7 @@ MOST_DIGITS = 9
 def pack(values: npt.NDArray[np.int8], bits: int) -> bytes:
     """Signed integers of so many bits, the first in the lowest bits; the last byte is filled with zeros.
 
-    Example:
+    Examples:
         >>> pack(np.array([1, -1, 7], np.int8), 4).hex()
         'f107'
     """
@@ -29,7 +29,7 @@ def unpack(data: bytes, bits: int, count: int) -> npt.NDArray[np.int8]:
 def number(value: int) -> bytes:
     """A whole number from 0 up, seven bits a byte, the lowest first; the top bit says that more follow.
 
-    Example:
+    Examples:
         >>> number(5).hex(), number(300).hex()
         ('05', 'ac02')
     """

@@ -120,7 +120,7 @@ class Corpus:
 def stands_in(clips: pd.DataFrame, split: str) -> npt.NDArray[np.bool_]:
     """Which rows of a table of clips stand in a split, shape (N,).
 
-    Example:
+    Examples:
         >>> stands_in(pd.DataFrame({"split": ["train", "validation+test"]}), "test").tolist()
         [False, True]
     """
