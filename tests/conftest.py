@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
+import torch
 
 from bench.data.corpora.base import Corpus, write_corpus
+from bench.device import KINDS, devices_here, torch_device
 from models.front_end import SAMPLE_RATE_HZ
+from tests import far
 
 # Speaker-disjoint real recordings: the Arabic Speech Commands, in a folder of <word>/<clip>.flac.
 ARABIC = "KWS_BENCH_ARABIC"
@@ -28,6 +31,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("KWS_BENCH_CACHE", str(cache))
     return cache
+
+
+@pytest.fixture(params=[*KINDS, far.KIND])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every device that is there, and one that is everywhere (``tests/far.py``)."""
+    if request.param not in (*devices_here(), far.KIND if far.HERE else ""):
+        pytest.skip(f"no device {request.param} here")
+    return torch_device(request.param)
 
 
 @pytest.fixture
