@@ -10,6 +10,7 @@ outside. It has to be there before anything is differentiated, so ``conftest.py`
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -119,3 +120,6 @@ if HERE:
     DEVICE = torch.device(KIND, 0)
     _LIBRARY = torch.library.Library("_", "IMPL")
     _LIBRARY.fallback(compute, "PrivateUse1")
+    # torch.tensor looks past what is written in Python, but for what is registered by name.
+    _OPERATIONS = torch.library.Library("aten", "IMPL")
+    _OPERATIONS.impl("copy_", partial(compute, torch.ops.aten.copy_.default), "PrivateUse1")
