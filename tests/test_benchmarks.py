@@ -17,7 +17,9 @@ from bench.data.corpora.folder import folder_corpus
 from bench.data.features import log_mel
 from bench.device import CPU
 from bench.quality.metrics import au_fa_fr
+from bench.results.table import load_results
 from benchmarks.commands import plain_epochs_needed
+from benchmarks.epochs import our_epochs, plain_epochs
 from benchmarks.journal import Journal
 from benchmarks.plain import (
     LogMel,
@@ -33,6 +35,8 @@ from benchmarks.quality import Trials, quality_rows, trial_key
 from benchmarks.readme import render
 from benchmarks.rows import Row
 from benchmarks.scale import noise_clips
+from benchmarks.setting import SMALL, Setting
+from benchmarks.turns import Turns
 from compressors.base import TrainStep
 from compressors.chain import parse
 from models.base import count_params
@@ -119,6 +123,39 @@ def test_the_plain_way_trains_and_scores_on_every_device(device: torch.device, t
     (labels, expected), (again, found) = trainings
     np.testing.assert_array_equal(labels, again)
     np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_both_sides_train_on_the_device(
+    device: torch.device, tone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopwatch(Turns):
+        def __init__(self) -> None:
+            self.laps: list[str] = []
+
+        def wait(self) -> None:
+            pass
+
+        def lap(self, name: str) -> None:
+            self.laps.append(name)
+
+        def note(self, name: str, value: float) -> None:
+            pass
+
+    setting = Setting(tone_folder, "start", SMALL, tmp_path, device.type)
+    watch = Stopwatch()
+    our_epochs(setting, watch)
+    assert load_results(tmp_path / "epochs" / "results.csv")["device"].tolist() == [device.type] * 2
+    seen = set()
+    loss = PlainTraining.loss
+
+    def watched(training: PlainTraining, features: Tensor, labels: Tensor) -> Tensor:
+        seen.update((features.device, labels.device))
+        return loss(training, features, labels)
+
+    monkeypatch.setattr(PlainTraining, "loss", watched)
+    plain_epochs(setting, watch)
+    assert watch.laps == ["B", "B", "AD+KD", "AD+KD"] * 2
+    assert seen == {device}
 
 
 def test_a_page_without_a_card_says_so() -> None:
