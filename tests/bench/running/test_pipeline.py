@@ -310,6 +310,17 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert settled(resumed) == settled(whole)
 
 
+def test_a_run_goes_on_where_it_was(tmp_path: Path, device: torch.device) -> None:
+    """The checkpoint says nothing of the device; what it says of units to keep is looked at on the CPU."""
+    config = replace(CONFIG, chain="sp", epochs=2, device=device.type)
+    with pytest.raises(KeyboardInterrupt):
+        run_chain(config, tmp_path, Log(stop_after=3))
+    log = Log()
+    row = run_chain(config, tmp_path, log)[-1]
+    assert (log.reused, log.trained) == (["B"], ["SP 1/2"])
+    assert (row.status, row.epochs, row.device) == ("ok", 2, device.type)
+
+
 def test_seeds_and_keywords_are_different_runs(tmp_path: Path) -> None:
     ids = {
         run_chain(config, tmp_path, Log())[0].run_id
