@@ -117,7 +117,6 @@ OWN = {
 
 if HERE:
     getattr(backend_registration, REGISTERS)(KIND)
-    DEVICE = torch.device(KIND, 0)
     _LIBRARY = torch.library.Library("_", "IMPL")
     _LIBRARY.fallback(compute, "PrivateUse1")
     # torch.tensor looks past what is written in Python, but for what is registered by name.

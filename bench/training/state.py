@@ -67,7 +67,7 @@ class Training:
     """A training under way, with all that is needed to go on after it was interrupted.
 
     Attributes:
-        model: In training, on the device of it; its weights change in place.
+        model: In training, on whichever device; its weights change in place.
         recipe: How it is trained.
         optimizer: Of the model's parameters.
         checkpoint: File written after every epoch; the epochs' weights lie beside it.
