@@ -126,6 +126,7 @@ class RunConfig:
         seed: Of initialisation, order, augmentation and masks.
         teacher_seed: Of the base's training; None: the same.
         split: ``speaker``, or ``random``: over clips, a fifth of them validation and test alike.
+        device: The kind of device that it is trained and scored on: cpu, cuda or mps.
     """
 
     chain: str
@@ -139,6 +140,7 @@ class RunConfig:
     seed: int = 0
     teacher_seed: int | None = None
     split: str = "speaker"
+    device: str = "cpu"
 
     def values(self) -> dict[str, Any]:
         """Plain values, as a run folder keeps them."""

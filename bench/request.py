@@ -92,6 +92,7 @@ class Request(TaskRequest):
         epochs: Of each training at most; None: the recipe's.
         versions: Augmented versions of each clip; None: the recipe's.
         seed: The first of the repeats.
+        device: The kind of device to train and score on; auto: the first that there is.
     """
 
     model: str | None = None
@@ -101,6 +102,7 @@ class Request(TaskRequest):
     epochs: int | None = None
     versions: int | None = None
     seed: int = 0
+    device: str = "cpu"
 
     def configs(
         self, chains: Sequence[tuple[str, str]], target_metric: float | None = None
@@ -112,8 +114,11 @@ class Request(TaskRequest):
             target_metric: As ``RunConfig`` has it.
 
         Raises:
-            KwsError: There is no such recipe or task.
+            KwsError: There is no such recipe, task or device.
         """
+        # Not at the top: who asks for a task alone needs no torch.
+        from bench.device import device_named
+
         how = recipe_named(self.recipe or "default")
         shared = RunConfig(
             chain="",
@@ -124,6 +129,7 @@ class Request(TaskRequest):
             target_metric=target_metric,
             seed=self.seed,
             split=self.split,
+            device=device_named(self.device),
         )
         return [
             replace(shared, task=task, chain=chain, label=label)

@@ -71,6 +71,7 @@ def measure_preset(setting: Setting) -> list[Row]:
     out, cache = setting.scratch / "preset", setting.scratch / "preset-cache"
     epochs = setting.size.preset_epochs
     command = (*bench_run(setting, out), "--preset", "kws-hw", "--recipe", "default")
+    command += ("--device", setting.device)
     os.environ["KWS_BENCH_CACHE"] = str(cache)
     try:
         seconds = seconds_of((*command, "--epochs", str(epochs)) if epochs else command)

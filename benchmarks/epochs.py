@@ -12,6 +12,7 @@ import torch
 
 from bench.config import Recipe, RunConfig
 from bench.data.features import features_of
+from bench.device import torch_device
 from bench.results.records import RunRecord
 from bench.running.pipeline import run_chain
 from bench.running.ui import Ui
@@ -103,7 +104,7 @@ def plain_epochs(setting: Setting, turns: Turns) -> None:
     base = base_model()
     trainings = ((BASE, base, None), (STUDENT, student_model(), base))
     for label, model, teacher in trainings:
-        training = PlainTraining(model, teacher.eval() if teacher else None)
+        training = PlainTraining(model, teacher.eval() if teacher else None, torch_device(setting.device))
         turns.wait()
         for _ in range(setting.size.rounds + 1):
             training.epoch(data)
@@ -117,11 +118,12 @@ def our_epochs(setting: Setting, turns: Turns) -> None:
         data=str(setting.folder),
         task=KeywordTask(setting.keyword),
         epochs=setting.size.rounds + 1,
+        device=setting.device,
     )
     started = time.perf_counter()
     corpus = setting.corpus()
     read = time.perf_counter()
-    features_of(corpus, config.recipe, config.seed)
+    features_of(corpus, config.recipe, config.seed, device=torch_device(config.device))
     turns.note("corpus_s", read - started)
     turns.note("bank_s", time.perf_counter() - read)
     run_chain(config, setting.scratch / "epochs", TurnUi(turns), progress=False)

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from bench.data.corpora.base import Corpus
 from bench.data.torchaudio_import import transforms
+from bench.device import CPU
 from bench.quality.metrics import Floats, au_fa_fr
 from compressors.chain import parse
 from compressors.losses import softened_kl
@@ -135,10 +136,11 @@ class LogMel(nn.Module):
 
 
 class PlainTraining:
-    """A model in training: the base, or a student where a teacher is given."""
+    """A model in training on a device: the base, or a student where a teacher is given."""
 
-    def __init__(self, model: KwsModel, teacher: nn.Module | None) -> None:
-        self.model, self.teacher, self.features = model, teacher, LogMel()
+    def __init__(self, model: KwsModel, teacher: nn.Module | None, device: torch.device = CPU) -> None:
+        self.device, self.model, self.features = device, model.to(device), LogMel().to(device)
+        self.teacher = teacher if teacher is None else teacher.to(device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, weight_decay=1e-5)
 
     def train_epoch(self, loader: DataLoader[tuple[Tensor, int]]) -> float:
@@ -147,8 +149,8 @@ class PlainTraining:
         self.features.train()
         total = 0.0
         for waves, labels in loader:
-            features = self.features(waves)
-            loss = self.loss(features, labels)
+            features = self.features(waves.to(self.device))
+            loss = self.loss(features, labels.to(self.device))
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.model.parameters(), 5)
@@ -177,7 +179,7 @@ class PlainTraining:
         labels, probabilities = [], []
         with torch.no_grad():
             for waves, batch_labels in loader:
-                logits = self.model(self.features(waves)).logits
+                logits = self.model(self.features(waves.to(self.device))).logits.cpu()
                 probabilities.append(torch.softmax(logits.double(), dim=1)[:, 1])
                 labels.append(batch_labels)
         return torch.cat(labels).numpy(), torch.cat(probabilities).numpy()

@@ -18,6 +18,13 @@ TITLES = {
     "quality": "Epochs and time to quality",
     "choices": "What the recipe's choices cost in quality",
 }
+# What is measured on a graphics card too, and the kinds that there are.
+ON_CARDS, CARDS = ("epochs", "preset"), ("cuda", "mps")
+TITLES |= {f"{part} on {card}": f"{TITLES[part]}, on {card}" for card in CARDS for part in ON_CARDS}
+NO_CARD = (
+    "Nothing here was measured on a graphics card: none was at hand. `python -m benchmarks.run --device cuda "
+    "--data FOLDER --keyword WORD` adds its rows, both ways on the same card."
+)
 INTRODUCTION = """# Speed and memory
 
 Written by `python -m benchmarks.run`; not to be edited.
@@ -51,6 +58,8 @@ def render(parts: Mapping[str, Mapping[str, Any]]) -> str:
         lines.append(f"| **{title}** | | | | | |")
         lines += [_line(Row(**row)) for row in part["rows"]]
         conditions.setdefault(f"{_about(part['about'])} `{part['command']}`", []).append(title)
+    if not any(name.endswith(f" on {card}") for name in parts for card in CARDS):
+        lines += ["", NO_CARD]
     lines += ["", "## How it was measured", ""]
     for condition, titles in conditions.items():
         lines.append(f"- {'; '.join(titles)}: {condition}")
@@ -65,8 +74,9 @@ def _line(row: Row) -> str:
 
 def _about(about: Mapping[str, Any]) -> str:
     small = " A small run, to see that it works: its figures say nothing." if about["small"] else ""
+    card = f"{about['device']}, " if "device" in about else ""
     return (
-        f"{about['cores']} cores, {about['threads']} torch threads, torch {about['torch']}, Python "
+        f"{card}{about['cores']} cores, {about['threads']} torch threads, torch {about['torch']}, Python "
         f"{about['python']}, {about['system']}; {about['data']}, keyword {about['keyword']}, "
         f"{about['clips']:,} clips ({about['train']:,} for training).{small}"
     )

@@ -37,6 +37,13 @@ MEASUREMENTS, QUALITY, README = "measurements.jsonl", "quality.jsonl", "README.m
 @click.option("--keyword", default="sheila", show_default=True, help="The word to spot.")
 @click.option("--rounds", type=Whole(1), help="Laps that count, of each measure.  [default: 5]")
 @click.option("--small", is_flag=True, help="Seconds instead of minutes, to see that it works.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="cpu",
+    show_default=True,
+    help="What both ways train on; the parts epochs and preset know others than cpu, and are all by default.",
+)
 @click.option("--scale", is_flag=True, help="Also the corpus of 105,829 clips: 13 GB of disk, minutes.")
 @click.option(
     "--part",
@@ -71,6 +78,7 @@ def main(
     keyword: str,
     rounds: int | None,
     small: bool,
+    device: str,
     scale: bool,
     parts: tuple[str, ...],
     keywords: str | None,
@@ -83,20 +91,20 @@ def main(
     What was measured before stays in the page until it is measured again. The parts quality and choices go on
     where they were stopped.
     """
+    from bench.device import device_named
     from benchmarks.setting import SMALL, Setting, Size, scratch_folder, toy_folder
 
-    chosen = list(parts) or [part for part in PARTS if part not in LONG]
-    if scale and "scale" not in chosen:
-        chosen.append("scale")
     size = SMALL if small else Size()
     size = replace(size, rounds=rounds or size.rounds)
     try:
+        device = device_named(device)
+        chosen = _chosen(parts, scale, device)
         folder = Path(data) if data else toy_folder(keyword, small)
         names = tuple(keywords.split(",")) if keywords else (keyword,)
         for part in (part for part in TRIALS if part in chosen):
             _trials(part, Setting(folder, keyword, size, out), names, epochs, target_metric, out)
         with scratch_folder() as scratch:
-            setting = Setting(folder, keyword, size, scratch)
+            setting = Setting(folder, keyword, size, scratch, device)
             # What is wrong with the data or the keyword is said before anything is measured.
             setting.corpus()
             for part in chosen:
@@ -107,6 +115,21 @@ def main(
     except KwsError as error:
         raise click.ClickException(str(error)) from None
     click.echo(out / README)
+
+
+def _chosen(parts: tuple[str, ...], scale: bool, device: str) -> list[str]:
+    """What to measure.
+
+    Raises:
+        KwsError: A part that is of the CPU alone.
+    """
+    from benchmarks.readme import ON_CARDS
+
+    usual = [part for part in PARTS if part not in LONG] if device == "cpu" else ON_CARDS
+    chosen = list(dict.fromkeys([*(parts or usual), *(["scale"] if scale else [])]))
+    if device != "cpu" and (others := [part for part in chosen if part not in ON_CARDS]):
+        raise KwsError(f"--device {device}: the part {others[0]} is of the CPU; give {' or '.join(ON_CARDS)}")
+    return chosen
 
 
 def _trials(
@@ -151,6 +174,7 @@ def _record(part: str, measure: Callable[[Any], list[Any]], setting: Any, out: P
     from benchmarks.readme import render
 
     rows = [asdict(row) for row in measure(setting)]
+    part = part if setting.device == "cpu" else f"{part} on {setting.device}"
     journal = Journal(out / MEASUREMENTS)
     journal.add({"part": part, "rows": rows, "command": command_line(), "about": about(setting)})
     latest = {line["part"]: line for line in journal.lines()}
@@ -176,7 +200,8 @@ def about(setting: Any) -> dict[str, Any]:
     from benchmarks.setting import Size
 
     corpus = setting.corpus()
-    return {
+    card = torch.cuda.get_device_name(0) if setting.device == "cuda" else setting.device
+    return ({} if setting.device == "cpu" else {"device": card}) | {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),

@@ -71,12 +71,14 @@ class Setting:
         keyword: The word to spot.
         size: How much is measured.
         scratch: An empty folder that may be filled, on the disk where features are kept.
+        device: The kind of device that both ways train on.
     """
 
     folder: Path
     keyword: str
     size: Size
     scratch: Path
+    device: str = "cpu"
 
     @property
     def cache(self) -> Path:

@@ -30,7 +30,7 @@ class Phase(IntEnum):
 
 
 class TrainStep(NamedTuple):
-    """One training step, as a loss term sees it.
+    """One training step, as a loss term sees it: all of it on the device of the training.
 
     Attributes:
         model: The model in training.
@@ -54,7 +54,7 @@ class Compressor:
     """One way of making a model smaller. Every phase does nothing unless overridden.
 
     A subclass is a frozen dataclass; its fields are the options that a chain can set. A phase returns a
-    new object and leaves its input alone.
+    new object and leaves its input alone. Whatever the device of the training, phases see models on the CPU.
     """
 
     token: ClassVar[str] = ""

@@ -80,7 +80,12 @@ class SparseLinear(nn.Module):
     def weight(self) -> Tensor:
         """With its zeros, shape (out, in); gradients reach the values."""
         count = self.in_features * self.out_features
-        mask = (self.bitmap.view(-1, 1) >> torch.arange(8)).bitwise_and(1).flatten()[:count].bool()
+        mask = (
+            (self.bitmap.view(-1, 1) >> torch.arange(8, device=self.bitmap.device))
+            .bitwise_and(1)
+            .flatten()[:count]
+            .bool()
+        )
         dense = self.values.new_zeros(count).masked_scatter(mask, self.values)
         return dense.view(self.out_features, self.in_features)
 

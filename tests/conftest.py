@@ -13,13 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
+import torch
 
 from bench.config import Recipe, RunConfig
 from bench.data.corpora.base import Corpus, write_corpus
+from bench.device import KINDS, devices_here, torch_device
 from bench.running.pipeline import run_chain
 from bench.threads import threads
 from models.front_end import SAMPLE_RATE_HZ, FrontEnd
 from models.task import WordsTask
+from tests import far
 
 # Speaker-disjoint real recordings: the Arabic Speech Commands, in a folder of <word>/<clip>.flac.
 ARABIC = "KWS_BENCH_ARABIC"
@@ -32,6 +35,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("KWS_BENCH_CACHE", str(cache))
     return cache
+
+
+@pytest.fixture(params=[*KINDS, far.KIND])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every device that is there, and one that is everywhere (``tests/far.py``)."""
+    if request.param not in (*devices_here(), far.KIND if far.HERE else ""):
+        pytest.skip(f"no device {request.param} here")
+    return torch_device(request.param)
 
 
 @pytest.fixture

@@ -15,8 +15,11 @@ from torch.nn import functional
 
 from bench.data.corpora.folder import folder_corpus
 from bench.data.features import log_mel
+from bench.device import CPU
 from bench.quality.metrics import au_fa_fr
+from bench.results.table import load_results
 from benchmarks.commands import plain_epochs_needed
+from benchmarks.epochs import our_epochs, plain_epochs
 from benchmarks.journal import Journal
 from benchmarks.plain import (
     LogMel,
@@ -32,6 +35,8 @@ from benchmarks.quality import Trials, quality_rows, trial_key
 from benchmarks.readme import render
 from benchmarks.rows import Row
 from benchmarks.scale import noise_clips
+from benchmarks.setting import SMALL, Setting
+from benchmarks.turns import Turns
 from compressors.base import TrainStep
 from compressors.chain import parse
 from models.base import count_params
@@ -104,6 +109,65 @@ def test_plain_loss_is_that_of_the_chain() -> None:
     alone = PlainTraining(student, None).loss(features, labels)
     torch.testing.assert_close(alone, functional.cross_entropy(output.logits, labels))
     assert count_params(teacher) == 70443
+
+
+def test_the_plain_way_trains_and_scores_on_every_device(device: torch.device, tone_folder: Path) -> None:
+    data = PlainData.of(tone_folder, folder_corpus(tone_folder, progress=False), "start")
+    trainings = []
+    for at in (CPU, device):
+        torch.manual_seed(0)
+        training = PlainTraining(student_model(), base_model().eval(), at)
+        assert np.isfinite(training.epoch(data))
+        assert {weight.device for weight in training.model.parameters()} == {at}
+        trainings.append(training.score(data.validation))
+    (labels, expected), (again, found) = trainings
+    np.testing.assert_array_equal(labels, again)
+    np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_both_sides_train_on_the_device(
+    device: torch.device, tone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopwatch(Turns):
+        def __init__(self) -> None:
+            self.laps: list[str] = []
+
+        def wait(self) -> None:
+            pass
+
+        def lap(self, name: str) -> None:
+            self.laps.append(name)
+
+        def note(self, name: str, value: float) -> None:
+            pass
+
+    setting = Setting(tone_folder, "start", SMALL, tmp_path, device.type)
+    watch = Stopwatch()
+    our_epochs(setting, watch)
+    assert load_results(tmp_path / "epochs" / "results.csv")["device"].tolist() == [device.type] * 2
+    seen = set()
+    loss = PlainTraining.loss
+
+    def watched(training: PlainTraining, features: Tensor, labels: Tensor) -> Tensor:
+        seen.update((features.device, labels.device))
+        return loss(training, features, labels)
+
+    monkeypatch.setattr(PlainTraining, "loss", watched)
+    plain_epochs(setting, watch)
+    assert watch.laps == ["B", "B", "AD+KD", "AD+KD"] * 2
+    assert seen == {device}
+
+
+def test_a_page_without_a_card_says_so() -> None:
+    row = {"what": "x, s", "ours": [1.0], "plain": [8.0]}
+    about = {"cores": 2, "threads": 2, "torch": "2", "python": "3", "system": "s", "data": "d"}
+    about |= {"keyword": "k", "clips": 10, "train": 8, "small": False}
+    part = {"rows": [row], "about": about, "command": "the command"}
+    assert "Nothing here was measured on a graphics card" in render({"epochs": part})
+    page = render({"epochs": part, "epochs on cuda": part | {"about": about | {"device": "Card 1"}}})
+    assert "graphics card" not in page
+    assert page.index("| **Epochs** |") < page.index("| **Epochs, on cuda** |")
+    assert "- Epochs, on cuda: Card 1, 2 cores" in page
 
 
 def test_a_journal_outlives_a_line_that_was_cut_off(tmp_path: Path) -> None:

@@ -90,18 +90,17 @@ def integer(spec: ModelSpec, bits: str = "8", activations: int = 8) -> IntegerMo
     return integer_of(rounding(spec, bits, activations))  # type: ignore[arg-type]
 
 
-def config_of(model: str, chain: str) -> RunConfig:
+def config_of(model: str, chain: str, device: str = "cpu") -> RunConfig:
     sized = [piece + SIZES.get(model, "") if piece == "kd" else piece for piece in chain.split("+")]
     text = "+".join(sized)
-    return RunConfig(
-        chain=text, model=model, data="tones", task=KeywordTask("start"), recipe=RECIPE, epochs=1
-    )
+    task = KeywordTask("start")
+    return RunConfig(chain=text, model=model, data="tones", task=task, recipe=RECIPE, epochs=1, device=device)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", registry.names())
 def test_it_trains_under_every_compressor(
-    model: str, tone_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, device: torch.device, tone_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "bench.running.pipeline.open_corpus", lambda data, keyword, split, progress: tone_corpus
@@ -110,10 +109,10 @@ def test_it_trains_under_every_compressor(
         why = next((says for (token, says), who in REFUSED.items() if token in chain and model in who), None)
         if why is not None:
             with pytest.raises(ChainError, match=why):
-                check(config_of(model, chain))
+                check(config_of(model, chain, device.type))
             continue
-        row = run_chain(config_of(model, chain), tmp_path)[-1]
-        assert row.status == "ok", chain
+        row = run_chain(config_of(model, chain, device.type), tmp_path)[-1]
+        assert (row.status, row.device) == ("ok", device.type), chain
         assert np.isfinite([row["au_fa_fr"], row.macs, row.size_kb]).all()
         assert row.size_kb < load_row(tmp_path, model).size_kb
         assert isinstance(RunFolder(tmp_path / "runs" / row.run_id).load_model(), KwsModel)
@@ -181,6 +180,18 @@ def test_training_sees_what_ships(spec: ModelSpec, bits: str, activations: int) 
     error, rounded = ((one - whole).square().mean().sqrt() for one in (fake, exact))
     assert error <= UNSEEN[activations] * exact.abs().max()
     assert error < rounded
+
+
+@integers
+def test_training_rounds_on_every_device(spec: ModelSpec, device: torch.device) -> None:
+    """What an operation needs beside its weights is where they are, and so are its gradients."""
+    model, heard = rounding(spec, "8", 8), speech(3, seed=1)
+    there = deepcopy(model).to(device)
+    logits = there(heard.to(device)).logits
+    logits.sum().backward()  # type: ignore[no-untyped-call]
+    assert {weight.grad.device for weight in there.parameters() if weight.grad is not None} == {device}
+    with torch.no_grad():
+        torch.testing.assert_close(logits.cpu(), model(heard).logits, atol=1e-3, rtol=1e-3)
 
 
 @integers

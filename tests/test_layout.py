@@ -14,7 +14,7 @@ MAY_IMPORT = {
 }
 # The rooms of bench, from the ground up; nothing runs back up, and no room leans on another of its floor.
 FLOORS = (
-    ("files", "reading", "texts", "threads", "processes", "config", "request", "presets"),
+    ("files", "reading", "texts", "threads", "processes", "config", "device", "request", "presets"),
     ("cost", "quality"),
     ("results",),
     ("data", "compare"),

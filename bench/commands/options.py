@@ -67,6 +67,14 @@ TRAINING = (
     click.option(
         "--seed", type=Whole(), default=0, show_default=True, help="Of weights, order and augmentation."
     ),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="cpu",
+        show_default=True,
+        help="Where features are made, models trained and scored in batches; auto: cuda, else mps, else cpu. "
+        "Runs of another device are runs of their own.",
+    ),
 )
 # How often, and where to; no part of what a run is.
 RUNNING = (

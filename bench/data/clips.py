@@ -13,6 +13,7 @@ from bench.config import RunConfig
 from bench.data.corpora import open_corpus
 from bench.data.corpora.base import SPLITS, Corpus
 from bench.data.features import Features, features_of, to_float
+from bench.device import torch_device
 from bench.reading import is_text, reading
 from bench.results.records import load_record
 from bench.results.runs import RunFolder
@@ -61,7 +62,9 @@ class Data:
         labels = corpus.labels(config.task)
         rows = {split: corpus.indices(split) for split in SPLITS}
         return Clips(
-            features=features_of(corpus, config.recipe, config.seed, config.task.front_end),
+            features=features_of(
+                corpus, config.recipe, config.seed, config.task.front_end, torch_device(config.device)
+            ),
             waveforms=corpus.waveforms,
             noise=to_float(corpus.noise),
             labels=labels,

@@ -15,6 +15,7 @@ from bench.config import RunConfig, content_hash
 from bench.data.clips import Data
 from bench.data.corpora import open_corpus
 from bench.data.features import VERSION as FEATURES_VERSION
+from bench.device import repeatable, torch_device
 from bench.quality.measures import measure_of
 from bench.quality.score import predict
 from bench.results.records import RunRecord, load_record
@@ -117,10 +118,11 @@ def run_chain(
     data = {each: Data(corpus, each) for each in (base_config(config), config)}
     stages = plan(config, chain, corpus.hash, out / "runs")
     records: list[RunRecord] = []
+    device = torch_device(config.device)
     for stage in stages:
         how = config if stage.chain.trained.parts else base_config(config)
         stage.run.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(stage.run.path / ".lock"), threads(TRAINING_THREADS):
+        with FileLock(stage.run.path / ".lock"), threads(TRAINING_THREADS), repeatable(device):
             found = load_record(stage.run.path)
             record = found or make_stage(stage, stages[0].run, how, data[how], ui)
             forget(stage.run.checkpoint)
@@ -165,6 +167,8 @@ def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, An
     if settled.teacher_seed is None:
         settled = replace(settled, teacher_seed=settled.seed)
     plain = {name: value for name, value in asdict(settled).items() if name not in ("split", "task")}
+    if config.device == "cpu":
+        del plain["device"]  # so runs of versions that knew no other keep their names
     return (
         plain
         | config.task.identity()

@@ -11,6 +11,7 @@ import torch
 from bench.config import RunConfig, seed_from
 from bench.cost import peak_memory_mb
 from bench.data.clips import Data
+from bench.device import placed, torch_device
 from bench.reading import AGAIN
 from bench.results.records import ROW_FILE, RunRecord, load_record, no_quality, save_record, task_columns
 from bench.results.runs import RunFolder
@@ -18,7 +19,7 @@ from bench.running.columns import cost_columns, quality_columns, ratio_columns
 from bench.running.ui import Ui
 from bench.training.choice import Choice, audit_choice
 from bench.training.loop import DivergedError, train
-from bench.training.state import Training, going_on
+from bench.training.state import Training, cut, going_on
 from bench.training.teacher import Teacher
 from compressors.chain import Chain
 from models.base import KwsModel
@@ -60,6 +61,7 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         target_metric=config.target_metric if stage.chain.trained.parts else None,
         max_epochs=config.max_epochs,
         versions=config.recipe.versions,
+        device=config.device,
         threads=torch.get_num_threads(),
         torch_version=str(torch.__version__),
         bench_version=version("kws-bench"),
@@ -72,7 +74,9 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         made = stage.chain.convert(model)
         form = shipped(made, converted=stage.chain.converts, task=config.task)
         model = model.float_form()
-        scored = quality_columns(stage.run, made, data.clips, data.speakers, alone=form.alone)
+        # What a converter makes is for the CPU.
+        scorer = made if stage.chain.converts else placed(made, torch_device(config.device))
+        scored = quality_columns(stage.run, scorer, data.clips, data.speakers, alone=form.alone)
         record = replace(record, **effort, **cost_columns(model, made, form, config.task), **scored)
         record = replace(record, **ratio_columns(record, load_record(base.path) or record))
         record = replace(record, peak_memory_mb=peak_memory_mb())
@@ -139,11 +143,11 @@ def _train(
 ) -> Training:
     """Trains a prepared model under the terms of a chain, from the run's checkpoint where there is one."""
     teacher = _teacher(chain, base, config, data) if chain.needs_teacher() else None
-    training = Training.start(model, config.recipe, run.checkpoint)
+    training = Training.start(model.to(torch_device(config.device)), config.recipe, run.checkpoint)
     if training.history:
         with going_on(run.checkpoint):  # what it says of units to keep shows when they are cut out
             for weights in (training.model, training.best_model):
-                chain.surgery(weights)
+                cut(weights, chain)
     ui.started(chain.label, config.max_epochs, len(training.history))
     train(
         training,
@@ -160,7 +164,7 @@ def _train(
 
 
 def _teacher(chain: Chain, base: RunFolder, config: RunConfig, data: Data) -> Teacher:
-    model, recipe = base.load_model(), config.recipe
+    model, recipe = base.load_model().to(torch_device(config.device)), config.recipe
     assert isinstance(model, KwsModel)
     taps = chain.teacher_taps(model.spec)
     if recipe.teacher_ahead and recipe.versions:

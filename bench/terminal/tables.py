@@ -48,7 +48,7 @@ RANDOM_SPLIT = "\nrandom split: speakers stand on both sides, and test and valid
 def summary_table(records: Sequence[RunRecord]) -> Table:
     """The end of a run: what each model costs against the base, and how good it is."""
     first = records[0]
-    title = f"{first.model} on {first.data}, {first.task}, recipe {first.recipe}, seed {first.seed}"
+    title = f"{_title(first)}, seed {first.seed}"
     shown = headlines(records)
     caption = f"{_clips(records)}; {directions(shown)}"
     if first.split == "random":
@@ -61,6 +61,12 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     for record in records:
         table.add_row(*(_cell(record[name], form) for name, _, form in (*SUMMARY, *quality)))
     return table
+
+
+def _title(row: RunRecord) -> str:
+    """What rows of one table have in common; nothing of a device that is the usual one."""
+    where = "" if row.device == "cpu" else f", trained on {row.device}"
+    return f"{row.model} on {row.data}, {row.task}, recipe {row.recipe}{where}"
 
 
 def headlines(records: Sequence[RunRecord]) -> list[Measure]:
@@ -162,7 +168,7 @@ def leaks_table(leaks: Leaks, title: str, pairs: int) -> tuple[Table, list[str]]
 def repeats_table(records: Sequence[RunRecord]) -> Table:
     """The end of repeated runs of one task: means over seeds, with their 95 % intervals."""
     first, seeds = records[0], sorted({record.seed for record in records})
-    title = f"{first.model} on {first.data}, {first.task}, recipe {first.recipe}"
+    title = _title(first)
     caption = (
         f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; {_clips(records)}"
     )

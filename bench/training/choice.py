@@ -15,7 +15,7 @@ from bench.quality.metrics import Floats
 from bench.quality.paired import paired_difference
 from bench.quality.score import predict, probabilities
 from bench.results.weights import load_state
-from bench.training.state import Training
+from bench.training.state import Training, cut
 from compressors.chain import Chain
 
 MOST_CHECKPOINTS = 10
@@ -88,7 +88,7 @@ def _on_test(
     model = deepcopy(training.model)
     with training.reading_epoch(epoch):
         load_state(model, training.weights_of(epoch))
-        cut = chain.surgery(model)
-    scores = probabilities(predict(cut, clips.features.clean, clips.test))
+        smaller = cut(model, chain)
+    scores = probabilities(predict(smaller, clips.features.clean, clips.test))
     scored = Scored(clips.task, clips.labels[clips.test], scores, speakers[clips.test])
     return measure_of(clips.task, clips.task.tested).value(scored)

@@ -14,14 +14,15 @@ from torch.nn import functional
 from bench.config import Recipe, seed_from
 from bench.data.clips import Clips
 from bench.data.features import augment, log_mel, mask_, to_float
+from bench.device import CPU
 from bench.quality.measures import Scored, measure_of
 from bench.quality.score import predict, probabilities
-from bench.training.state import Epoch, Training
+from bench.training.state import Epoch, Training, cut
 from bench.training.teacher import Answer, Teacher
 from compressors.base import TrainStep
 from compressors.chain import Chain
 from compressors.taps import listening
-from models.base import KwsModel, ModelOutput
+from models.base import KwsModel, ModelOutput, device_of
 
 
 class DivergedError(ArithmeticError):
@@ -69,7 +70,7 @@ def train(
         loss = _train_epoch(training, chain, teacher, clips, epoch - 1, epochs)
         if not math.isfinite(loss):
             raise DivergedError(f"the loss was {loss} in epoch {epoch}; a lower learning rate may help")
-        logits = predict(chain.surgery(training.model), clips.features.clean, clips.validation)
+        logits = predict(cut(training.model, chain), clips.features.clean, clips.validation)
         if not logits.isfinite().all():
             raise DivergedError(
                 f"the outputs were no numbers in epoch {epoch}; a lower learning rate may help"
@@ -95,7 +96,7 @@ def _train_epoch(
     model.train()
     steps = math.ceil(len(clips.train) / recipe.batch_size)
     total = 0.0
-    for step, batch in enumerate(_batches(clips, recipe)):
+    for step, batch in enumerate(_batches(clips, recipe, device_of(model))):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(recipe, epochs_done * steps + step, epochs * steps)
         features = mask_(batch.features, recipe, clips.task.front_end)
@@ -136,7 +137,8 @@ class Batch(NamedTuple):
     Attributes:
         features: Log-mel without masks, shape (B, M, T).
         labels: Shape (B,).
-        rows: Which entries of the flat bank they are, shape (B,); None where they were made for this step.
+        rows: Which entries of the flat bank they are, on the CPU, shape (B,); None where they were made for
+            this step.
     """
 
     features: Tensor
@@ -144,22 +146,22 @@ class Batch(NamedTuple):
     rows: Tensor | None
 
 
-def _batches(clips: Clips, recipe: Recipe) -> Iterator[Batch]:
-    """An epoch of batches: all classes equally often, with replacement."""
+def _batches(clips: Clips, recipe: Recipe, device: torch.device = CPU) -> Iterator[Batch]:
+    """An epoch of batches on a device: all classes equally often, with replacement; drawn on the CPU."""
     labels = torch.from_numpy(clips.labels[clips.train])
     order = _balanced(labels, len(clips.task.classes))
     generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-    bank = clips.features.bank.flatten(0, 1)
+    bank, noise = clips.features.bank.flatten(0, 1), clips.noise.to(device)
     for drawn in torch.split(order, recipe.batch_size):
         rows = None
         if recipe.versions:
             rows = torch.randint(recipe.versions, (len(drawn),)) * len(labels) + drawn
-            features = bank.index_select(0, rows).float()
+            features = bank.index_select(0, rows).to(device).float()
         else:
-            waves = to_float(clips.waveforms[clips.train[drawn.numpy()]])
-            augmented = augment(waves, recipe.augmentation, clips.noise, generator)
+            waves = to_float(clips.waveforms[clips.train[drawn.numpy()]]).to(device)
+            augmented = augment(waves, recipe.augmentation, noise, generator)
             features = log_mel(augmented, clips.task.front_end)
-        yield Batch(features, labels[drawn], rows)
+        yield Batch(features, labels[drawn].to(device), rows)
 
 
 def _balanced(labels: Tensor, classes: int) -> Tensor:

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Recipe
+from bench.device import CPU, placed
 from bench.quality.measures import measure_named
 from bench.quality.metrics import Floats
 from bench.reading import read_tensors, reading
 from bench.results.weights import alike, load_state, save_atomically
-from models.base import KwsModel, clone_state
+from compressors.chain import Chain
+from models.base import KwsModel, clone_state, device_of
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,12 @@ class Training:
     """A training under way, with all that is needed to go on after it was interrupted.
 
     Attributes:
-        model: In training; its weights change in place.
+        model: In training, on whichever device; its weights change in place.
         recipe: How it is trained.
         optimizer: Of the model's parameters.
         checkpoint: File written after every epoch; the epochs' weights lie beside it.
         history: One line an epoch.
-        best: The weights of the best epoch.
+        best: The weights of the best epoch, on the CPU.
     """
 
     model: KwsModel
@@ -118,19 +120,29 @@ class Training:
             epoch: What became of it.
             scores: Probabilities of the validation clips' classes after it, shape (n, K).
         """
+        now = clone_state(self.model)
         self.history.append(epoch)
         if self.best_epoch is epoch:
-            self.best = clone_state(self.model)
-        kept = {"weights": self.model.state_dict(), "scores": torch.from_numpy(scores)}
+            self.best = now
+        kept = {"weights": now, "scores": torch.from_numpy(scores)}
         epochs_folder(self.checkpoint).mkdir(exist_ok=True)
         save_atomically(kept, self._epoch_file(epoch.epoch))
         state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": now,
+            "optimizer": self._learnt(),
             "history": [asdict(line) for line in self.history],
             "best": self.best,
         }
         save_atomically(state, self.checkpoint)
+
+    def _learnt(self) -> dict[str, Any]:
+        """The optimizer's state, on the CPU: files say nothing of devices."""
+        state = self.optimizer.state_dict()
+        moments = {
+            number: {name: tensor.cpu() for name, tensor in kept.items()}
+            for number, kept in state["state"].items()
+        }
+        return state | {"state": moments}
 
     @property
     def best_epoch(self) -> Epoch:
@@ -139,8 +151,8 @@ class Training:
 
     @property
     def best_model(self) -> KwsModel:
-        """The model with the weights of the best epoch."""
-        model = deepcopy(self.model)
+        """The model with the weights of the best epoch, on the CPU."""
+        model = deepcopy(self.model).to(CPU)
         model.load_state_dict(self.best)
         return model.eval()
 
@@ -181,6 +193,11 @@ class Training:
 
     def _epoch_file(self, epoch: int) -> Path:
         return epochs_folder(self.checkpoint) / f"{epoch:04}.pt"
+
+
+def cut(model: KwsModel, chain: Chain) -> KwsModel:
+    """A model in training as a chain cuts it, on the same device: compressors work on the CPU."""
+    return chain.surgery(placed(model, CPU)).to(device_of(model))
 
 
 def epochs_folder(checkpoint: Path) -> Path:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bench.device import CPU
 from compressors.taps import Tap, listening
-from models.base import KwsModel, ModelOutput
+from models.base import KwsModel, ModelOutput, device_of
 
 BLOCK_CLIPS = 512
 
@@ -25,6 +26,12 @@ class Answer(NamedTuple):
 
     output: ModelOutput
     heard: Mapping[str, Tensor]
+
+    def to(self, device: torch.device) -> Answer:
+        """The same on another device."""
+        logits, energies = self.output
+        output = ModelOutput(logits.to(device), None if energies is None else energies.to(device))
+        return Answer(output, {name: tensor.to(device) for name, tensor in self.heard.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +55,15 @@ class Teacher:
 
         Args:
             model: The trained base.
-            bank: Log-mel in half precision, shape (V, n, M, T).
+            bank: Log-mel in half precision, on the CPU, shape (V, n, M, T); so are the answers.
             taps: What to hear of its layers.
         """
         teacher = cls(model, taps=taps or {})
-        blocks = []
+        blocks, device = [], device_of(model)
         for block in torch.split(bank.flatten(0, 1), BLOCK_CLIPS):
-            output, heard = teacher.answer(block.float(), None)
-            blocks.append(Answer(output, {name: tensor.half() for name, tensor in heard.items()}))
+            output, heard = teacher.answer(block.to(device).float(), None)
+            halves = {name: tensor.half() for name, tensor in heard.items()}
+            blocks.append(Answer(output, halves).to(CPU))
         logits = torch.cat([output.logits for output, _ in blocks])
         several = [output.energies for output, _ in blocks if output.energies is not None]
         heard = {name: torch.cat([one.heard[name] for one in blocks]) for name in teacher.taps}
@@ -66,8 +74,9 @@ class Teacher:
         """The teacher's answer for a batch.
 
         Args:
-            features: What the student sees, shape (B, M, T).
-            rows: Entries of the flat bank, shape (B,); None where the features are not of the bank.
+            features: What the student sees, shape (B, M, T); the answer is where they are.
+            rows: Entries of the flat bank, on the CPU, shape (B,); None where the features are
+                not of the bank.
         """
         if self.remembered is None or rows is None:
             with torch.no_grad(), listening(self.model, self.taps) as heard:
@@ -75,4 +84,6 @@ class Teacher:
             return Answer(output, heard)
         (logits, energies), known = self.remembered
         output = ModelOutput(logits[rows], None if energies is None else energies[rows])
-        return Answer(output, {name: tensor[rows].float() for name, tensor in known.items()})
+        heard = {name: tensor[rows] for name, tensor in known.items()}
+        there = Answer(output, heard).to(features.device)
+        return there._replace(heard={name: tensor.float() for name, tensor in there.heard.items()})

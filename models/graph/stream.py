@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.base import device_of
 from models.errors import ModelError
 from models.graph.axes import TIME, place_of
 from models.graph.ops import Input, Node, Reach
 from models.graph.plain import Permute, Reshape
 from models.graph.steps import Step, gathered, joined, long_enough, plain, remembering, sliding
-from models.graph.trace import Graph, device_of, graph_of
+from models.graph.trace import Graph, graph_of
 
 EACH = Reach()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from torch import Tensor, fx, nn
 # They register what they hold.
 import models.graph.layers
 import models.graph.plain
-from models.base import ModelOutput, example_input, mels_of
+from models.base import ModelOutput, device_of, example_input, mels_of
 from models.errors import KwsError, ModelError
 from models.graph.axes import CLASS, Couplings, axis
 from models.graph.ops import Call, Input, Node, Operation, Weight, known, operation_of
@@ -112,12 +111,6 @@ def _refuse_lengths(calls: fx.Graph, longer: fx.Graph) -> None:
         same = (one.target, str((one.args, one.kwargs))) == (other.target, str((other.args, other.kwargs)))
         if not same and not isinstance(operation_of(one.target), models.graph.plain.Reshape):
             raise ModelError(f"{one.name}: it computes with the number of clips or of frames; use mean")
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model computes."""
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _read(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.base import device_of
 from models.errors import ModelError
 from models.graph.axes import ONE, TIME
 from models.graph.fold import affine
@@ -238,4 +239,5 @@ def constant_matrix(
 
 def number_matrix(factor: float, summand: float, model: nn.Module) -> Matrices:
     """The same factor and summand for all."""
-    return ((torch.tensor([[factor]]), torch.tensor([summand])),)
+    device = device_of(model)
+    return ((torch.tensor([[factor]], device=device), torch.tensor([summand], device=device)),)

@@ -67,6 +67,12 @@ def test_keywords_and_options_are_not_mixed() -> None:
     assert len(summarise(rows().assign(chain=["", "kd", "kd", "kd:hidden=8", "kd"]))) == 3
 
 
+def test_seeds_of_two_devices_are_no_repeats() -> None:
+    table = rows().assign(device=["cpu", "cpu", "cuda", "cuda", "cpu"])
+    assert summarise(table)["runs"].tolist() == [1, 1, 2]
+    assert summarise(table)["device"].tolist() == ["cpu", "cpu", "cuda"]
+
+
 def test_a_seed_under_two_teachers_is_no_repeat() -> None:
     table = rows().iloc[[1, 2, 3, 2, 3]].assign(teacher_seed=[None, None, None, 0, 0])
     found = summarise(table)

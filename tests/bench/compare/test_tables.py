@@ -206,6 +206,17 @@ def test_two_students_of_one_label_are_told_apart() -> None:
     assert change(found, "KD [kd:hidden=8]", "macs")["before"] == 200_000
 
 
+def test_runs_of_two_devices_are_told_apart() -> None:
+    """Beside each other in a table; of a table each they are what is to be compared."""
+    both = pd.concat([table(device=["cpu"] * 2), table(device=["cuda"] * 2, au_fa_fr=[4e-5, 4e-5])])
+    found = compared(both, both)
+    names = ["B [cpu]", "KD [cpu]", "B [cuda]", "KD [cuda]"]
+    assert list(dict.fromkeys(found.changes["label"])) == names
+    assert change(found, "B [cuda]", "au_fa_fr")["before"] == 4e-5
+    moved = compared(both.iloc[:2], both.iloc[2:])
+    assert change(moved, "B", "au_fa_fr")["verdict"] == "worse"
+
+
 def test_keywords_of_one_table_are_neither_mixed_nor_averaged() -> None:
     both = pd.concat([table(), table(keyword=["stop"] * 2, au_fa_fr=[1.0, 1.0])], ignore_index=True)
     found = compared(both, both.iloc[::-1])

@@ -10,17 +10,21 @@ import torch
 
 import bench.data.features as subject
 from bench import files
-from bench.config import RECIPES, Augmentation, Recipe
+from bench.config import RECIPES, Augmentation, Recipe, seed_from
 from bench.data.corpora.base import Corpus
 from bench.data.features import LOG_FLOOR, augment, features_of, log_mel, mask_, mix_at_snr, shift_in_time
+from bench.device import CPU, torch_device
 from bench.files import NoRoomError
+
+# Of the tones, with a version of each clip and the default recipe.
+CPU_NAMES = {"d4fec29f405e0afe.npy", "98dbf7e3e75a74bf.npy"}
 
 
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_log_mel_is_the_written_recipe() -> None:
+def test_log_mel_is_the_written_recipe(device: torch.device) -> None:
     """By NumPy: reflected edges, Hann window, power, HTK triangles, natural logarithm."""
     wave = np.random.default_rng(0).normal(0, 0.1, 16000)
     padded = np.pad(wave, 200, mode="reflect")
@@ -35,9 +39,10 @@ def test_log_mel_is_the_written_recipe() -> None:
         np.minimum((bins_hz - left) / (centre - left), (right - bins_hz) / (right - centre)), 0, None
     )
     expected = np.log(np.clip(triangles @ power.T, 1e-9, 1e9))
-    found = log_mel(torch.tensor(wave, dtype=torch.float32)[None])[0]
+    found = log_mel(torch.tensor(wave, dtype=torch.float32)[None].to(device))[0]
+    assert found.device == device
     assert found.shape == (40, 101)
-    np.testing.assert_allclose(found.numpy(), expected, atol=2e-3)
+    np.testing.assert_allclose(found.cpu().numpy(), expected, atol=2e-3)
 
 
 def test_silence_is_the_floor() -> None:
@@ -109,6 +114,66 @@ def test_augmentation_depends_on_the_generator_alone() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.abs().max() <= 1
+
+
+def bank_by_hand(corpus: Corpus, how: Augmentation, device: torch.device) -> torch.Tensor:
+    """A version of all training clips, in one block."""
+    draws = torch.Generator().manual_seed(seed_from("bank", 0, 0, 0))
+    train = corpus.waveforms[corpus.indices("train")]
+    waves, noise = (torch.from_numpy(x / np.float32(32768)).to(device) for x in (train, corpus.noise))
+    found = augment(waves, how, noise, draws)
+    assert found.device == device
+    return found.cpu()
+
+
+@pytest.mark.parametrize("how", [Augmentation(), Augmentation(one_of_four=True)], ids=["ours", "the study's"])
+def test_every_device_hears_the_same(how: Augmentation, device: torch.device, tone_corpus: Corpus) -> None:
+    """The same clips louder, shifted and in the same noise; features to 1e-4, and to a half in the bank."""
+    corpus = replace(tone_corpus, waveforms=np.asarray(tone_corpus.waveforms))
+    heard = bank_by_hand(corpus, how, device)
+    torch.testing.assert_close(heard, bank_by_hand(corpus, how, CPU), atol=1e-5, rtol=0)
+    features = features_of(corpus, Recipe(versions=1, augmentation=how), 0, device=device)
+    assert (features.clean.device, features.bank.device) == (CPU, CPU)
+    torch.testing.assert_close(features.bank[0], log_mel(heard).half(), atol=2e-2, rtol=0)
+    clean = log_mel(torch.from_numpy(corpus.waveforms / np.float32(32768)))
+    torch.testing.assert_close(features.clean, clean, atol=1e-4, rtol=0)
+
+
+def test_white_noise_is_the_same_everywhere(device: torch.device) -> None:
+    how = Augmentation(shift_ms=0, gain_db=0, noise_share=1)
+    waves = 0.1 * torch.randn(4, 16000, generator=generator())
+    found, expected = (
+        augment(waves.clone().to(at), how, torch.zeros(0, device=at), generator()).cpu()
+        for at in (device, CPU)
+    )
+    assert not torch.equal(expected, waves)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_features_of_two_devices_never_meet(
+    tone_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They differ in the last bits. The CPU's keep the names that they had before there were others."""
+    monkeypatch.setenv("KWS_BENCH_CACHE", str(tmp_path))
+    fill = lambda target, *_: target.fill(0)  # noqa: E731
+    monkeypatch.setattr(subject, "_fill_clean", fill)
+    monkeypatch.setattr(subject, "_fill_bank", fill)
+    names = []
+    for kind in ("cpu", "cuda", "mps"):
+        features_of(tone_corpus, Recipe(versions=1), 0, device=torch_device(kind))
+        names.append({path.name for path in (tmp_path / "features").glob("*.npy")})
+    assert [len(found) for found in names] == [2, 4, 6]
+    assert names[0] == CPU_NAMES
+
+
+def test_every_device_hides_the_same(device: torch.device) -> None:
+    for recipe in (Recipe(), RECIPES["kws-hw"]):
+        hidden = []
+        for at in (device, CPU):
+            torch.manual_seed(1)
+            hidden.append(mask_(torch.zeros(8, 40, 101, device=at), recipe).cpu() == LOG_FLOOR)
+        assert hidden[1].any()
+        assert torch.equal(*hidden)
 
 
 def test_the_bank_holds_versions_of_training_clips(

@@ -1,14 +1,16 @@
+import importlib
 import itertools
 import json
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
 from bench.compare.summary import summarise
 from bench.compare.tables import compare_all
@@ -17,6 +19,7 @@ from bench.cost import BYTES_PER_KB
 from bench.data.clips import Data
 from bench.data.corpora import open_corpus
 from bench.data.corpora.base import Corpus
+from bench.device import CPU
 from bench.figures.plots import draw_figure
 from bench.presets import load_preset
 from bench.quality.metrics import au_fa_fr
@@ -25,15 +28,16 @@ from bench.quality.score import predict, probabilities
 from bench.results.records import RunRecord, load_record
 from bench.results.runs import RunFolder
 from bench.results.table import load_results
-from bench.running.pipeline import _identity, check, run_chain
+from bench.running.pipeline import _identity, check, plan, run_chain
 from bench.running.ui import Ui
 from bench.threads import threads
 from bench.training.state import Epoch, Training
+from bench.training.teacher import Answer, Teacher
 from compressors import registry
 from compressors.base import Compressor, Phase
 from compressors.chain import parse
 from compressors.registry import compressors
-from models.base import KwsModel, ModelOutput, count_params
+from models.base import KwsModel, ModelOutput, count_params, device_of
 from models.crnn import CrnnSpec
 from models.errors import ChainError, KwsError, ResultsError
 from models.registry import build
@@ -117,6 +121,82 @@ def test_every_token_and_pair_trains(chain: str, tmp_path: Path, shared_out: Pat
 @pytest.fixture(scope="module")
 def shared_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("out")
+
+
+def test_a_row_says_where_it_was_trained(tmp_path: Path, device: torch.device) -> None:
+    """On its device it is a run of its own, of as good a model; what a converter makes is loaded as ever."""
+    config = replace(CONFIG, chain="dq+sp+ad+kd")
+    here, there = (
+        run_chain(replace(config, device=kind), tmp_path / name, Log())
+        for kind, name in (("cpu", "here"), (device.type, "there"))
+    )
+    for left, right in zip(here, there, strict=True):
+        assert right.device == device.type
+        assert (left.run_id == right.run_id) == (device == CPU)
+        assert (left.params, left.size_kb, left.status) == (right.params, right.size_kb, right.status)
+        folders = [tmp_path / name / "runs" / row.run_id for name, row in (("here", left), ("there", right))]
+        scores = [np.load(folder / "scores.npz")["test"] for folder in folders]
+        np.testing.assert_allclose(scores[1], scores[0], atol=0.05)
+        RunFolder(folders[1]).load_model()
+    log = Log()
+    run_chain(replace(config, device=device.type), tmp_path / "there", log)
+    assert log.reused == ["B", "SP+AD+KD", "DQ+SP+AD+KD"]
+
+
+# What takes the time, by the modules that call it; the first argument says where it runs.
+HEAVY = (
+    "bench.data.features.log_mel",
+    "bench.training.loop._loss",
+    "bench.training.loop.predict",
+    "bench.training.choice.predict",
+    "bench.running.columns.predict",
+)
+
+
+def test_all_that_takes_time_runs_on_the_device(
+    device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a converter made is scored on the CPU, as it will run."""
+    monkeypatch.setenv("KWS_BENCH_CACHE", str(tmp_path))
+    seen: dict[str, list[torch.device]] = {name: [] for name in (*HEAVY, "teacher")}
+    for name in HEAVY:
+        module, _, function = name.rpartition(".")
+        called = getattr(importlib.import_module(module), function)
+
+        def watched(
+            first: Tensor | KwsModel, *rest: Any, _name: str = name, _call: Any = called, **named: Any
+        ) -> Any:
+            seen[_name].append(first.device if isinstance(first, Tensor) else device_of(first))
+            return _call(first, *rest, **named)
+
+        monkeypatch.setattr(name, watched)
+    answer = Teacher.answer
+
+    def answers(teacher: Teacher, features: Tensor, rows: Tensor | None) -> Answer:
+        seen["teacher"] += [features.device, device_of(teacher.model)]
+        return answer(teacher, features, rows)
+
+    monkeypatch.setattr(Teacher, "answer", answers)
+    run_chain(replace(CONFIG, chain="dq+ad+kd", device=device.type), tmp_path, Log())
+    assert seen.pop("bench.running.columns.predict") == [device] * 4 + [CPU] * 2
+    assert {name: set(found) for name, found in seen.items()} == {name: {device} for name in seen}
+
+
+def test_runs_of_the_cpu_keep_the_names_that_they_had_before_there_were_devices() -> None:
+    config = RunConfig(chain="dq+sp+ad+kd", data="tones", epochs=1)
+    names = {
+        kind: [
+            stage.run.run_id
+            for stage in plan(replace(config, device=kind), check(config), "0" * 16, Path("runs"))
+        ]
+        for kind in ("cpu", "cuda", "mps")
+    }
+    assert names["cpu"] == [
+        "base-6e6d221cab4226a5",
+        "sp+ad+kd-ced462331c6b1ca6",
+        "dq+sp+ad+kd-895e5578929fe617",
+    ]
+    assert len({name for several in names.values() for name in several}) == 9
 
 
 def test_a_row_is_what_its_folder_holds(tmp_path: Path, tone_corpus: Corpus) -> None:
@@ -228,6 +308,17 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     run_chain(config, tmp_path / "cut", Log())
     assert {path.name for path in done.path.iterdir()} & {"checkpoint.pt", "epochs"} == set()
     assert settled(resumed) == settled(whole)
+
+
+def test_a_run_goes_on_where_it_was(tmp_path: Path, device: torch.device) -> None:
+    """The checkpoint says nothing of the device; what it says of units to keep is looked at on the CPU."""
+    config = replace(CONFIG, chain="sp", epochs=2, device=device.type)
+    with pytest.raises(KeyboardInterrupt):
+        run_chain(config, tmp_path, Log(stop_after=3))
+    log = Log()
+    row = run_chain(config, tmp_path, log)[-1]
+    assert (log.reused, log.trained) == (["B"], ["SP 1/2"])
+    assert (row.status, row.epochs, row.device) == ("ok", 2, device.type)
 
 
 def test_seeds_and_keywords_are_different_runs(tmp_path: Path) -> None:

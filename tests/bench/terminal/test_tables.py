@@ -38,6 +38,12 @@ def test_failed_repeats_are_counted_and_not_averaged() -> None:
 
 
 @pytest.mark.parametrize("table", [summary_table, repeats_table])
+def test_another_device_than_the_cpu_is_told(table: Callable[[list[RunRecord]], Table]) -> None:
+    assert "trained on" not in text(table([DONE]))
+    assert "trained on cuda" in " ".join(text(table([replace(DONE, device="cuda")])).split())
+
+
+@pytest.mark.parametrize("table", [summary_table, repeats_table])
 def test_a_random_split_is_told(table: Callable[[list[RunRecord]], Table]) -> None:
     assert "random split" not in text(table([DONE]))
     assert "random split: speakers stand on both sides" in text(table([replace(DONE, split="random")]))

@@ -9,6 +9,7 @@ import torch
 from bench.config import Augmentation, Recipe
 from bench.data.corpora.base import Corpus
 from bench.data.features import features_of
+from bench.device import CPU
 from bench.quality.score import predict, probabilities
 from bench.training.loop import (
     Clips,
@@ -105,6 +106,38 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     assert [e.loss for e in resumed.history] == [e.loss for e in whole.history]
     assert resumed.best_epoch.epoch == whole.best_epoch.epoch
     assert all(torch.equal(resumed.best[name], tensor) for name, tensor in whole.best.items())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "sp:keep=0.5+ad:channels=1,hidden=8", "fd:channels=1,hidden=6+kd", "lr:sparsity=0.5,rank=2"]
+)
+@pytest.mark.parametrize("versions", [2, 0])
+def test_a_training_elsewhere_is_the_same_but_for_rounding(
+    clips: Clips, tmp_path: Path, text: str, versions: int, device: torch.device
+) -> None:
+    """Two epochs, the second gone on to from the checkpoint; teacher remembered, or run in every step."""
+    spec = replace(SPEC, dropout=0.0)  # what it leaves out is drawn where the model is
+    chain, recipe, histories, weights = parse(text, spec), replace(RECIPE, versions=versions), [], []
+    for number, at in enumerate((CPU, device)):
+        checkpoint = tmp_path / f"{number}" / "checkpoint.pt"
+        checkpoint.parent.mkdir()
+        torch.manual_seed(1)
+        base, taps = build(spec).eval().to(at), chain.teacher_taps(spec)
+        ahead = Teacher.of_bank(base, clips.features.bank, taps) if versions else Teacher(base, taps=taps)
+        for epochs in (1, 2):
+            torch.manual_seed(0)
+            model = chain.prepare(build(chain.student(spec))).to(at)
+            training = Training.start(model, recipe, checkpoint)
+            train(training, chain, ahead, clips, epochs=epochs, target=None, seed=0, report=lambda line: None)
+        assert {weight.device for weight in training.model.parameters()} == {at}
+        assert {weight.device for weight in training.best.values()} == {CPU}
+        assert {weight.device for weight in training.weights_of(1).values()} == {CPU}
+        histories.append([(line.loss, line.validation_loss) for line in training.history])
+        weights.append(training.best_model.state_dict())
+    np.testing.assert_allclose(histories[1], histories[0], rtol=1e-3)
+    assert len(histories[1]) == 2
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=5e-3, rtol=1e-2)
 
 
 def test_the_best_weights_are_those_of_the_best_epoch(clips: Clips, tmp_path: Path) -> None:

@@ -146,15 +146,17 @@ FORWARDS: dict[str, tuple[Callable[[Any, Tensor], Tensor], int, list[type[Op]]]]
 
 
 @pytest.mark.parametrize("name", FORWARDS)
-def test_forwards_by_hand(name: str) -> None:
+def test_forwards_by_hand(name: str, device: torch.device) -> None:
     torch.manual_seed(0)
     middle, width, kinds = FORWARDS[name]
     model = Small(middle, width).eval()
     heard = torch.randn(3, 40, 30)
     form = lowered(model)
     assert [type(op) for op in form.program] == [Input, *kinds]
-    found, _ = run(form.program, form.matrices(model), heard)
-    torch.testing.assert_close(found, model(heard).logits, atol=1e-5, rtol=0)
+    expected = model(heard).logits
+    found, _ = run(form.program, form.matrices(model.to(device)), heard.to(device))
+    assert found.device == device
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-5, rtol=0)
     assert form.program[-1].gives is Gives.LOGITS  # type: ignore[attr-defined]
 
 
