@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
-from bench.compare.summary import summarise
+from bench.comparing.summary import summarise
 from bench.quality.measures import _PLUGINS, Scored, measure_of
 from bench.quality.paired import paired_difference
 from bench.results.records import RunRecord, no_quality

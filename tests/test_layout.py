@@ -17,7 +17,7 @@ FLOORS = (
     ("files", "reading", "texts", "threads", "processes", "config", "device", "request", "presets"),
     ("cost", "quality"),
     ("results",),
-    ("data", "compare"),
+    ("data", "comparing"),
     ("figures", "training", "plugins", "cache"),
     ("running",),
     ("studies",),

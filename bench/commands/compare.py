@@ -58,9 +58,9 @@ def compare(
     if labels:
         _test(tables, form, measures, limits, labels, keyword)
         return
-    from bench.compare.limits import exceeded, parse_limit
-    from bench.compare.report import as_csv, as_json, as_markdown, as_rich, sheet
-    from bench.compare.tables import compare_all
+    from bench.comparing.limits import exceeded, parse_limit
+    from bench.comparing.report import as_csv, as_json, as_markdown, as_rich, sheet
+    from bench.comparing.tables import compare_all
     from bench.texts import plain_console
 
     if len(tables) < 2:
@@ -88,8 +88,8 @@ def _test(
     labels: tuple[str, ...],
     keyword: str | None,
 ) -> None:
-    from bench.compare.paired import compare_labels, pairs_as_json, sheet_of_pairs
-    from bench.compare.report import as_markdown, as_rich
+    from bench.comparing.paired import compare_labels, pairs_as_json, sheet_of_pairs
+    from bench.comparing.report import as_markdown, as_rich
     from bench.texts import plain_console
 
     if len(tables) != 1 or len(measures) > 1 or limits:

@@ -54,13 +54,9 @@ def run(
     Rows that are there already are not run again, and an interrupted run goes on from its last epoch.
     """
     from bench.config import Repeats
-    from bench.presets import Preset, Row, load_preset
+    from bench.presets import configs_of
     from bench.terminal.console import run_and_show
 
-    given = tuple(map(Row, chains))
-    listed = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))
-    rows = listed.rows + (given if preset else ())
-    target = listed.target_metric if target_metric is None else target_metric
-    configs = listed.settle(asked).configs([(row.chain, row.label) for row in rows], target)
+    configs = configs_of(asked, chains, preset, target_metric)
     often = Repeats(repeats, fixed_teacher)
     raise click.exceptions.Exit(run_and_show(configs, out, repeats=often, jobs=jobs, plugins=plugin))

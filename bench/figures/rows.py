@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from bench.compare.tables import IDENTITY, canonical_chain, known
+from bench.comparing.tables import IDENTITY, canonical_chain, known
 from bench.figures.look import plain_name
 from bench.files import file_name
 from bench.quality.keyword import Curve

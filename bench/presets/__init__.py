@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from bench.config import RunConfig
 from bench.request import Request
 from models.errors import KwsError
 
@@ -55,6 +56,31 @@ class Preset:
             recipe=asked.recipe or self.recipe,
             epochs=asked.epochs or self.epochs,
         )
+
+
+def configs_of(
+    asked: Request, chains: Sequence[str], preset: str | None, target_metric: float | None
+) -> list[RunConfig]:
+    """The configurations of a request: the rows of a preset, then the chains that are given beside it.
+
+    Args:
+        asked: What to train, and how.
+        chains: As ``--chain`` takes them; with neither these nor a preset the main job, ``dq+sp+ad+kd``.
+        preset: Its name or file.
+        target_metric: In place of the preset's.
+
+    Raises:
+        KwsError: There is no such preset, recipe or task.
+
+    Examples:
+        >>> [config.chain for config in configs_of(Request(), ["kd", "dq+kd"], None, None)]
+        ['kd', 'dq+kd']
+    """
+    given = tuple(map(Row, chains))
+    listed = load_preset(preset) if preset else Preset(given or (Row("dq+sp+ad+kd"),))
+    rows = listed.rows + (given if preset else ())
+    target = listed.target_metric if target_metric is None else target_metric
+    return listed.settle(asked).configs([(row.chain, row.label) for row in rows], target)
 
 
 def preset_names() -> list[str]:

@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from bench.compare.summary import summarise
+from bench.comparing.summary import summarise
 from bench.config import Repeats, RunConfig
 from bench.data.corpora import open_corpus
 from bench.files import file_name, write_text_atomically
@@ -148,7 +148,7 @@ def run_and_show(
         KwsError: A chain, the model or the data is wrong; of chains, before anything is made.
     """
     console = plain_console()
-    outcome = _run(configs, repeats, out, console, jobs=jobs, plugins=plugins)
+    outcome = run_all_of(configs, out, console, jobs=jobs, plugins=plugins, repeats=repeats)
     for rows in _of_task(outcome.records.values(), configs):
         console.print(summary_table(rows) if len({row.seed for row in rows}) == 1 else repeats_table(rows))
     if outcome.records:
@@ -181,7 +181,7 @@ def ablate_and_show(
     found, ordered = variants(configs[0].chain, base), orders(configs[0].chain, base)
     there = [replace(config, chain=each.chain) for config in configs for each in found if not each.reason]
     console = plain_console()
-    outcome = _run(there, repeats, out, console, jobs=jobs, plugins=plugins)
+    outcome = run_all_of(there, out, console, jobs=jobs, plugins=plugins, repeats=repeats)
     if outcome.records:
         write_summary(out)
     for rows in _of_task(outcome.records.values(), configs):
@@ -200,20 +200,25 @@ def ablate_and_show(
     return _status(outcome, console)
 
 
-def _run(
+def run_all_of(
     configs: Sequence[RunConfig],
-    repeats: Repeats,
     out: Path,
     console: Console,
     *,
-    jobs: int,
-    plugins: Sequence[Path],
+    jobs: int = 1,
+    plugins: Sequence[Path] = (),
+    repeats: Repeats = ONCE,
 ) -> Outcome:
+    """Checks and runs chains, as ``run_and_show`` does; a quiet console shows nothing of it.
+
+    Raises:
+        KwsError: A chain, the model or the data is wrong; of chains, before anything is made.
+    """
     # Each chain and each word once, however many repeats: the last is not to fail after others were trained.
     for config in distinct_chains(configs):
         check(config)
     for data, task, split in dict.fromkeys((each.data, each.task, each.split) for each in configs):
-        open_corpus(data, task, split=split, progress=True)
+        open_corpus(data, task, split=split, progress=not console.quiet)
     several = repeats.count > 1 or len({config.task for config in configs}) > 1
     with ConsoleUi(console, several=several) as ui:
         return run_all(list(repeats.of(configs)), out, ui, jobs=jobs, plugins=plugins)

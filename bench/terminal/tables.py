@@ -9,7 +9,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.compare.summary import summarise
+from bench.comparing.summary import summarise
 from bench.data.corpora.base import SPLITS, Corpus, stands_in
 from bench.data.corpora.leaks import Leaks
 from bench.quality.measures import Measure, compared_by, measures_in

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.compare.summary import summarise
-from bench.compare.tables import compare_all
+from bench.comparing.summary import summarise
+from bench.comparing.tables import compare_all
 from bench.config import Recipe, RunConfig
 from bench.cost import BYTES_PER_KB
 from bench.data.clips import Data

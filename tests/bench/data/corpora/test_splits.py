@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import bench.data.corpora as subject
 from bench.cli import main
-from bench.compare.tables import compare, side
+from bench.comparing.tables import compare, side
 from bench.config import Recipe, RunConfig
 from bench.data.clips import corpus_of
 from bench.data.corpora import open_corpus

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from scipy.stats import ttest_1samp
 
 from bench.cli import main
-from bench.compare.tables import compare, side
+from bench.comparing.tables import compare, side
 from bench.quality.metrics import auc
 from models.task import Task, WordsTask
 from models.tasks import task_values

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
-from bench.compare.columns import COST, EFFORT, measure_named
-from bench.compare.ledger import ledger
-from bench.compare.limits import exceeded, parse_limit
-from bench.compare.tables import Comparison, canonical_chain, compare, side
+from bench.comparing.columns import COST, EFFORT, measure_named
+from bench.comparing.ledger import ledger
+from bench.comparing.limits import exceeded, parse_limit
+from bench.comparing.tables import Comparison, canonical_chain, compare, side
 from bench.results.records import FIXED, no_quality
 from bench.results.table import load_results
 from models.errors import ResultsError

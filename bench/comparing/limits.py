@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bench.compare.columns import COST, EFFORT, measure_named
-from bench.compare.tables import ROUNDING, Comparison
+from bench.comparing.columns import COST, EFFORT, measure_named
+from bench.comparing.tables import ROUNDING, Comparison
 from bench.quality.measures import known_measures
 from models.errors import ResultsError
 from models.numbers import number

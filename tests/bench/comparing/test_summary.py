@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from bench.compare.summary import summarise
+from bench.comparing.summary import summarise
 
 
 def rows() -> pd.DataFrame:

@@ -7,7 +7,7 @@ import re
 
 import pandas as pd
 
-from bench.compare.tables import Comparison
+from bench.comparing.tables import Comparison
 
 # The published MACs were counted by another tool.
 MACS_TOLERANCE = 0.0025

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from bench.compare.columns import COST, EFFORT, is_quality
-from bench.compare.tables import IDENTITY
+from bench.comparing.columns import COST, EFFORT, is_quality
+from bench.comparing.tables import IDENTITY
 from bench.quality.intervals import within_one
 from bench.quality.shares import LEVEL
 
-# A row's measures that are no column of their own kind in bench.compare.
+# A row's measures that are no column of their own kind in bench.comparing.
 MORE = ("macs_ratio", "params_ratio", "size_ratio", "peak_memory_mb")
 
 
@@ -28,7 +28,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         table: Rows of ``results.csv``, failed ones among them, which are counted but not averaged.
 
     Returns:
-        One row a label and model with its data (``bench.compare.tables.IDENTITY``), in order of appearance;
+        One row a label and model with its data (``bench.comparing.tables.IDENTITY``), in order of appearance;
         where a seed was run with several teachers, one a ``teacher_seed`` (NaN: each seed's own):
         ``label``, ``chain``, the identity, ``runs``, ``failed``, and for every quality figure, and every cost
         or effort that any line's runs differ in, ``<measure>_mean``, ``_std``, ``_low`` and ``_high``; those

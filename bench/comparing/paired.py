@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.compare.report import Sheet
-from bench.compare.tables import IDENTITY, asked, known
+from bench.comparing.report import Sheet
+from bench.comparing.tables import IDENTITY, asked, known
 from bench.quality.measures import Measure, measure_of
 from bench.quality.paired import (
     NOTHING_SHOWN,

@@ -14,9 +14,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.compare.columns import is_quality, measure_named
-from bench.compare.ledger import DEAD_MACS, DEAD_PARAMS, ledger
-from bench.compare.tables import Comparison
+from bench.comparing.columns import is_quality, measure_named
+from bench.comparing.ledger import DEAD_MACS, DEAD_PARAMS, ledger
+from bench.comparing.tables import Comparison
 from bench.quality.measures import measures_in
 from bench.texts import several
 from models.errors import ResultsError

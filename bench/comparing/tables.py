@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.compare.columns import Measure, measure_named
+from bench.comparing.columns import Measure, measure_named
 from bench.results.table import load_results
 
 Rows = tuple[Mapping[str, Any], ...]
