@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bench.compare.summary import summarise
 from bench.compare.tables import compare_all
@@ -147,7 +148,7 @@ def test_an_integer_model_is_its_file(chain: str, tmp_path: Path, tone_corpus: C
     log = Log()
     _, trained, shipped = run_chain(replace(CONFIG, chain=chain, epochs=2), tmp_path, log)
     folder = RunFolder(tmp_path / "runs" / shipped.run_id)
-    assert {path.name for path in folder.path.iterdir()} >= {"model.kws", "weights.pt", "row.json"}
+    assert {path.name for path in folder.path.iterdir()} >= {"model.kws", "weights.safetensors", "row.json"}
     assert (folder.path / "model.kws").stat().st_size == shipped.artifact_bytes == 1024 * shipped.size_kb
     parts = (shipped.payload_bytes, shipped.scale_bytes, shipped.container_bytes)
     assert sum(part or 0 for part in parts) == shipped.artifact_bytes
@@ -160,7 +161,7 @@ def test_an_integer_model_is_its_file(chain: str, tmp_path: Path, tone_corpus: C
     assert shipped.epochs == 2 + 2 * tuned
     assert (folder.path / "history.csv").exists() == tuned
     assert log.trained[2:] == (["QAT(bits=8/gru.hh=4)+AD+KD 0/2"] if tuned else [])
-    weights = torch.load(folder.path / "weights.pt")
+    weights = load_file(folder.path / "weights.safetensors")
     assert set(weights) == set(build(CrnnSpec()).state_dict()), "ordinary float weights"
     before = RunFolder(tmp_path / "runs" / trained.run_id).load_model().state_dict()
     assert torch.equal(weights["classifier.weight"], before["classifier.weight"]) != tuned
