@@ -126,6 +126,8 @@ class RunConfig:
         seed: Of initialisation, order, augmentation and masks.
         teacher_seed: Of the base's training; None: the same.
         split: ``speaker``, or ``random``: over clips, a fifth of them validation and test alike.
+        base: A file of the base's weights; None: it is trained.
+        base_hash: Of those weights; empty until they are read.
     """
 
     chain: str
@@ -139,6 +141,8 @@ class RunConfig:
     seed: int = 0
     teacher_seed: int | None = None
     split: str = "speaker"
+    base: str | None = None
+    base_hash: str = ""
 
     def values(self) -> dict[str, Any]:
         """Plain values, as a run folder keeps them."""
@@ -156,7 +160,8 @@ class Repeats:
 
     Attributes:
         count: Seeds, from each configuration's own up.
-        fixed_teacher: One base, of the first seed, for all of them; else each seed has its own.
+        fixed_teacher: One base, of the first seed, for all of them; else each seed has its own, unless it is
+            given.
     """
 
     count: int = 1
@@ -174,7 +179,8 @@ class Repeats:
             of_task = list(group)
             for number in range(self.count):
                 for config in of_task:
-                    teacher = config.seed if self.fixed_teacher and number else None
+                    one = self.fixed_teacher or config.base is not None
+                    teacher = config.seed if one and number else None
                     yield replace(config, seed=config.seed + number, teacher_seed=teacher)
 
 

@@ -92,6 +92,7 @@ class Request(TaskRequest):
         epochs: Of each training at most; None: the recipe's.
         versions: Augmented versions of each clip; None: the recipe's.
         seed: The first of the repeats.
+        base: A file of the base's weights, in place of its training.
     """
 
     model: str | None = None
@@ -101,6 +102,7 @@ class Request(TaskRequest):
     epochs: int | None = None
     versions: int | None = None
     seed: int = 0
+    base: str | None = None
 
     def configs(
         self, chains: Sequence[tuple[str, str]], target_metric: float | None = None
@@ -124,6 +126,7 @@ class Request(TaskRequest):
             target_metric=target_metric,
             seed=self.seed,
             split=self.split,
+            base=self.base,
         )
         return [
             replace(shared, task=task, chain=chain, label=label)

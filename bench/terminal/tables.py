@@ -51,9 +51,7 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     title = f"{first.model} on {first.data}, {first.task}, recipe {first.recipe}, seed {first.seed}"
     shown = headlines(records)
     caption = f"{_clips(records)}; {directions(shown)}"
-    if first.split == "random":
-        caption += RANDOM_SPLIT
-    table = plain_table(title, caption)
+    table = plain_table(title, caption + _notes(first))
     quality = [(f"validation_{shown[0].name}", f"{shown[0].text}\nvalid.", _small)] if shown else []
     quality += [(each.name, f"{each.text}\ntest", _small) for each in shown]
     for name, heading, _ in (*SUMMARY, *quality):
@@ -61,6 +59,12 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     for record in records:
         table.add_row(*(_cell(record[name], form) for name, _, form in (*SUMMARY, *quality)))
     return table
+
+
+def _notes(record: RunRecord) -> str:
+    """What is to be known of all rows of a run."""
+    given = f"\nthe base was given, weights {record.base}, and not trained" if record.base else ""
+    return given + (RANDOM_SPLIT if record.split == "random" else "")
 
 
 def headlines(records: Sequence[RunRecord]) -> list[Measure]:
@@ -166,7 +170,7 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
     caption = (
         f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; {_clips(records)}"
     )
-    table = plain_table(title, caption + (RANDOM_SPLIT if first.split == "random" else ""))
+    table = plain_table(title, caption + _notes(first))
     # One figure with its interval fits beside the rest: the one that rows are tested by.
     quality = compared_by(first.columns())
     figures = (f"{quality.text}\nvalid.", f"{quality.text}\ntest", "test\n(low, high)")

@@ -31,6 +31,7 @@ from bench.data.corpora.base import Corpus
 from bench.quality.metrics import two_classes
 from bench.quality.score import predict
 from bench.reading import CHECKSUM, tensors_hash
+from bench.results.given import given_base
 from bench.results.open import open_run, run_at
 from bench.results.records import RunRecord
 from bench.results.runs import RunFolder
@@ -343,6 +344,22 @@ def test_a_mutant_opens_or_is_refused_in_one_line(read: Read, out: Path, tmp_pat
     refused = try_mutants(run / read.file, read.mutate, lambda: read.opens(run))
     # Damaged tracks are made again instead.
     assert refused > MUTANTS / 2 or read.opens is opens_tracks
+
+
+@pytest.mark.parametrize(("mutate", "whole"), [(in_safetensors, save), (in_tensors, saved)])
+def test_a_mutant_of_a_base_s_file_is_taken_or_refused(
+    mutate: Mutate, whole: Callable[[Any], bytes], out: Path, tmp_path: Path
+) -> None:
+    """A file of someone else's: no checksum, and whatever is around the weights."""
+    state = load((copy(out, "base", tmp_path) / "weights.safetensors").read_bytes())
+    path = tmp_path / "my file"
+    path.write_bytes(whole(state if whole is save else {"epoch": 1, "state_dict": state}))
+
+    def opens() -> None:
+        model = given_base(path, "crnn", KeywordTask("start"))
+        assert predict(model, example_input(frames=101), np.zeros(1, np.int64)).isfinite().all()
+
+    assert try_mutants(path, mutate, opens) > MUTANTS / 3
 
 
 class GoingOn:
