@@ -135,7 +135,8 @@ def read_safetensors(path: Path, *, own: bool = True) -> dict[str, Tensor]:
     kept = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {}).get(CHECKSUM)
     if (own or kept is not None) and kept != tensors_hash(tensors):
         raise ValueError("its tensors are not those of its checksum")
-    return tensors
+    # The library gives them in any order.
+    return {name: tensors[name] for name in sorted(tensors)}
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.reading import read_safetensors, read_tensors, reading
 from bench.results.runs import refuse_strange
-from models.base import KwsModel
+from models.base import KwsModel, ModelSpec
 from models.budget import layers_of
 from models.errors import ModelError, ResultsError
 from models.registry import base_spec, build, names
@@ -82,12 +82,11 @@ def given_base(path: Path, model: str, task: Task) -> KwsModel:
     own = made.state_dict()
     fitting = {where: fit for where, state in found.items() if (fit := fitted(state, own)) is not None}
     if not fitting:
-        lines = min((_misfits(state, own) for state in found.values()), key=len)
-        more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
         others = [name for name in fits(found, task) if name != model]
         advice = f"; it fits --model {' and '.join(others)}" if others else ""
-        listed = "; ".join(lines[:MOST_LINES] + more)
-        raise ResultsError(f"{path} does not fit {model} on {task.text}: {listed}{advice}")
+        raise ResultsError(
+            f"{path} does not fit {model} on {task.text}: {listed(misfits(found, spec))}{advice}"
+        )
     if len(fitting) > 1:
         raise ResultsError(f"{path} holds several sets of weights that fit: {_several(fitting)}; keep one")
     with reading(path, "give weights of finite numbers", cannot="be a base"):
@@ -100,17 +99,35 @@ def given_base(path: Path, model: str, task: Task) -> KwsModel:
     return made.eval()
 
 
-def fits(found: Mapping[str, State], task: Task) -> list[str]:
-    """The registered families whose base on a task has the names and shapes of one of several sets."""
-    fitting = []
+def fits(found: Mapping[str, State], task: Task) -> dict[str, State]:
+    """The registered families whose base on a task one of several sets fits, each with its weights."""
+    fitting: dict[str, State] = {}
     for name in names():
         try:
             own = layers_of(base_spec(name, task)).state_dict()
         except ModelError:  # the task is none for it
             continue
-        if any(not _misfits(state, own) for state in found.values()):
-            fitting.append(name)
+        for state in found.values():
+            if (fit := fitted(state, own)) is not None:
+                fitting[name] = fit
     return fitting
+
+
+def misfits(found: Mapping[str, State], spec: ModelSpec) -> list[str]:
+    """What of the closest of several sets does not fit a specification, a text each."""
+    own = layers_of(spec).state_dict()
+    return min((_unlike(_closest(state, own), own) for state in found.values()), key=len)
+
+
+def listed(lines: Sequence[str]) -> str:
+    """The first of many texts, and how many more there are, in one line.
+
+    Examples:
+        >>> listed([str(number) for number in range(12)])
+        '0; 1; 2; 3; 4; 5; 6; 7; 8; 9; and 2 more'
+    """
+    more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return "; ".join([*lines[:MOST_LINES], *more])
 
 
 def fitted(state: State, own: Mapping[str, Tensor]) -> State | None:
@@ -119,10 +136,6 @@ def fitted(state: State, own: Mapping[str, Tensor]) -> State | None:
     if _unlike(closest, own):
         return None
     return {name: closest[name].to(tensor.dtype) for name, tensor in own.items()}
-
-
-def _misfits(state: State, own: Mapping[str, Tensor]) -> list[str]:
-    return _unlike(_closest(state, own), own)
 
 
 def _closest(state: State, own: Mapping[str, Tensor]) -> State:
