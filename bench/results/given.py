@@ -20,7 +20,8 @@ from models.task import Task
 
 State = dict[str, Tensor]
 GIVE = "give a .safetensors file, or a state_dict as torch.save writes it"
-ZIP = b"PK"
+# How torch's files begin, and how they did before version 1.6.
+ZIP, BEFORE_ZIP = b"PK", b"\x80\x02\x8a\nl\xfc\x9cF"
 # How far down sets of tensors are looked for, how many parts of names may stand in front of all, how much of
 # what does not fit is told.
 DEEPEST, MOST_PARTS, MOST_LINES, NAME_CHARACTERS = 2, 8, 10, 80
@@ -35,17 +36,23 @@ def read_given(path: Path) -> dict[str, State]:
     if not path.is_file():
         raise ResultsError(f"no file {path}: {GIVE}")
     with reading(path, GIVE, cannot="be read as weights"):
-        with path.open("rb") as file:
-            zipped = file.read(len(ZIP)) == ZIP
-        try:
-            content = read_tensors(path) if zipped else read_safetensors(path, own=False)
-        except UnpicklingError:
-            # torch would say how to run it.
-            raise ValueError("it is no state_dict: it holds more than tensors and plain values") from None
-        found = dict(_sets(content))
+        found = dict(_sets(_content(path)))
         if not found:
             raise ValueError("there are no tensors in it")
     return found
+
+
+def _content(path: Path) -> Any:
+    """What a file holds, told by how it begins and not by its name."""
+    with path.open("rb") as file:
+        start = file.read(len(BEFORE_ZIP))
+    try:
+        if start == BEFORE_ZIP:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        return read_tensors(path) if start.startswith(ZIP) else read_safetensors(path, own=False)
+    except UnpicklingError:
+        # torch would say how to run it.
+        raise ValueError("it is no state_dict: it holds more than tensors and plain values") from None
 
 
 def _sets(content: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:

@@ -97,6 +97,24 @@ def test_what_checkpoints_put_around_weights_is_understood(
     assert torch.equal(logits(given_base(path, "crnn", TASK)), logits(model))
 
 
+def of_old_torch(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def test_files_of_torch_before_they_were_archives_are_read(tmp_path: Path) -> None:
+    model = trained()
+    whole = of_old_torch({"state_dict": model.state_dict()})
+    assert torch.equal(logits(given_base(put(tmp_path, whole), "crnn", TASK)), logits(model))
+    # 12,345 numbers that say they are a billion.
+    small = of_old_torch({"w": torch.zeros(12_345)})
+    larger = small.replace(b"M" + (12_345).to_bytes(2, "little"), b"\x8a\x08" + (10**9).to_bytes(8, "little"))
+    assert larger != small
+    for damaged in (whole[:-100], whole[:200], larger, of_old_torch(trained())):
+        assert "cannot be read as weights" in refusal(damaged, tmp_path)
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_widths_of_numbers_are_made_the_model_s(kind: torch.dtype, tmp_path: Path) -> None:
     model = trained()

@@ -93,7 +93,7 @@ def test_an_integer_model_says_what_it_is_alone_and_in_its_run(out: Path) -> Non
     ]
     assert alone[-1] == f"sha256 of the file: {hashlib.sha256(kws.read_bytes()).hexdigest()}"
     assert inside[inside.index(f"model.kws, {size}") + 1 :] == alone[3:]
-    # Four channels of 15x5; two GRU layers of six matrices, the first on 13 bands; the attention; two classes.
+    # Four channels of 15x5; two GRU layers of six matrices, the first on 13 bands; the attention; classes.
     # Two gates of each GRU layer add up their biases.
     floats = sum(tensor.numel() for tensor in load_file(run / "weights.safetensors").values())
     assert alone[3] == f"8 operations, activations of 8 bits, {floats - 2 * 2 * 4:,} parameters"
