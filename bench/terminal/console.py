@@ -121,7 +121,9 @@ class ConsoleUi(Ui):
         if record.status != "ok":
             self._print(f"{name}: {record.status}: {record.reason}")
             return
-        trained = "given" if record.epochs == 0 else f"{record.train_seconds:.0f} s of training"
+        trained = (
+            "no epoch of training" if record.epochs == 0 else f"{record.train_seconds:.0f} s of training"
+        )
         how = "was there already" if reused else trained
         self._print(f"{name}: {validation_text(record)} on validation, {record.size_kb:.1f} KB ({how})")
 

@@ -388,7 +388,7 @@ def test_a_run_of_a_base_of_one_s_own_says_so(finished: tuple[Path, Result], ton
     assert (refused.exit_code, refused.stderr.startswith(f"bench: no file {base}")) == (2, True)
     result = call("run", "--chain", "kd", "--base", base / "weights.safetensors", *arguments[2:])
     assert result.exit_code == 0
-    assert " KB (given)" in result.output
+    assert " KB (no epoch of training)" in result.output
     assert "the base was given" in result.output
     table = load_results(given / "results.csv")
     assert table["label"].tolist() == ["B", "KD"]

@@ -38,6 +38,14 @@ def test_failed_repeats_are_counted_and_not_averaged() -> None:
 
 
 @pytest.mark.parametrize("table", [summary_table, repeats_table])
+def test_a_base_that_was_given_is_told(table: Callable[[list[RunRecord]], Table]) -> None:
+    assert "given" not in text(table([DONE]))
+    assert "the base was given, weights 0123456789abcdef" in text(
+        table([replace(DONE, base="0123456789abcdef")])
+    )
+
+
+@pytest.mark.parametrize("table", [summary_table, repeats_table])
 def test_a_random_split_is_told(table: Callable[[list[RunRecord]], Table]) -> None:
     assert "random split" not in text(table([DONE]))
     assert "random split: speakers stand on both sides" in text(table([replace(DONE, split="random")]))
