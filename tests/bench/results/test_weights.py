@@ -46,6 +46,7 @@ def test_whatever_a_state_holds_comes_back(state: dict[str, Tensor], tmp_path: P
         for name, tensor in state.items():
             assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape), name
             assert torch.equal(found[name], tensor), name
+    assert list(read_safetensors(path)) == sorted(state)
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"format": "pt", "sha256": tensors_hash(state)}
 

@@ -15,7 +15,9 @@ from bench.results.records import RunRecord
 from bench.results.table import load_results
 from bench.running.executors import Job, Outcome, run_all
 from bench.running.ui import Ui
-from models.errors import CorpusError
+from models.crnn import CrnnSpec
+from models.errors import CorpusError, ResultsError
+from models.registry import build
 from models.task import KeywordTask
 
 RECIPE = Recipe(versions=1, batch_size=64)
@@ -83,6 +85,21 @@ def test_a_base_s_file_is_read_once_however_many_runs_there_are(
     assert read == ["keyword start", "keyword stop"]
     assert [each.base_hash for each in found] == ["of keyword start"] * 2 + ["of keyword stop"]
     assert [each.chain for each in found] == ["kd", "dq", "kd"]
+
+
+def test_a_base_s_file_must_not_change_between_runs(tone_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "my.pt"
+
+    class Changes(Ui):
+        """Another base stands in the file once the first is measured."""
+
+        def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
+            torch.save(build(CrnnSpec()).state_dict(), path)
+
+    torch.save(build(CrnnSpec()).state_dict(), path)
+    work = [replace(each, base=str(path)) for each in configs(tone_folder, "", "dq")]
+    with pytest.raises(ResultsError, match="other weights than when this command began"):
+        run_all(work, tmp_path / "out", Changes())
 
 
 def test_a_chain_that_fails_does_not_stop_the_rest(
