@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -61,18 +61,19 @@ def _sets(content: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, 
     named = {name: value for name, value in content.items() if isinstance(name, str)}
     state = {name: value.detach() for name, value in named.items() if isinstance(value, Tensor)}
     for name, tensor in state.items():
-        # One number may stand for a tensor beyond all memory.
-        if (
-            tensor.is_meta
-            or tensor.layout != torch.strided
-            or tensor.nbytes > tensor.untyped_storage().nbytes()
-        ):
+        if not _is_whole(tensor):
             raise ValueError(f"{name} is no tensor with all its numbers")
     if state:
         yield where, state
     for name, value in named.items():
         if isinstance(value, Mapping) and depth < DEEPEST:
             yield from _sets(value, f"{where}.{name}".lstrip("."), depth + 1)
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are there: one may stand for a tensor beyond all memory."""
+    strided = tensor.layout == torch.strided and not tensor.is_meta
+    return strided and tensor.nbytes <= tensor.untyped_storage().nbytes()
 
 
 def given_base(path: Path, model: str, task: Task) -> KwsModel:
@@ -95,7 +96,8 @@ def given_base(path: Path, model: str, task: Task) -> KwsModel:
             f"{path} does not fit {model} on {task.text}: {listed(misfits(found, spec))}{advice}"
         )
     if len(fitting) > 1:
-        raise ResultsError(f"{path} holds several sets of weights that fit: {_several(fitting)}; keep one")
+        several = ", ".join(map(plain_name, fitting))
+        raise ResultsError(f"{path} holds several sets of weights that fit: {several}; keep one")
     with reading(path, "give weights of finite numbers", cannot="be a base"):
         (state,) = fitting.values()
         for name, tensor in state.items():
@@ -180,18 +182,16 @@ def _unlike(state: State, own: Mapping[str, Tensor]) -> list[str]:
     ]
     lacking = [f"no {name}, expected {_shown(tensor)}" for name, tensor in own.items() if name not in state]
     beyond = [
-        f"unexpected {_quoted(name)}, {_shown(tensor)}" for name, tensor in state.items() if name not in own
+        f"unexpected {plain_name(name)}, {_shown(tensor)}"
+        for name, tensor in state.items()
+        if name not in own
     ]
     return wrong + lacking + beyond
 
 
-def _several(found: Iterable[str]) -> str:
-    return ", ".join(map(_quoted, found))
-
-
-def _quoted(name: str) -> str:
-    """A name from a file, which may hold anything."""
-    return repr(name[:NAME_CHARACTERS])
+def plain_name(name: str) -> str:
+    """A name from a file, which may hold anything, as a terminal may show it."""
+    return name[:NAME_CHARACTERS] if name.isprintable() else repr(name[:NAME_CHARACTERS])
 
 
 def _of_kind(found: Tensor, own: Tensor) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.reading import tensors_hash
 from bench.request import TaskRequest
-from bench.results.given import State, fits, listed, misfits, read_given
+from bench.results.given import State, fits, listed, misfits, plain_name, read_given
 from bench.results.open import folder_at
 from bench.results.records import RunRecord, load_record
 from bench.results.runs import RunFolder, load_integer
@@ -25,7 +25,6 @@ from models.numbers import shortest
 from models.registry import base_spec, family, names
 from models.task import Task
 
-NAME_CHARACTERS = 80
 KEEP_ONE = "and so does another set in it; bench run takes a file with one"
 
 
@@ -115,7 +114,7 @@ def _of_weights(path: Path, asked: TaskRequest) -> Iterator[str]:
     }
     for where, state in sets.items():
         if where:
-            yield f"  under {_plain(where)}:"
+            yield f"  under {plain_name(where)}:"
         count = sum(tensor.numel() for tensor in state.values())
         yield from _tensors(state)
         yield f"  {len(state):,} tensors of {count:,} numbers"
@@ -155,7 +154,11 @@ def _closest(state: State, task: Task) -> Iterator[str]:
 
 def _tensors(state: Mapping[str, Tensor]) -> Iterator[str]:
     rows = (
-        (_plain(name), "x".join(map(str, tensor.shape)) or "one", str(tensor.dtype).removeprefix("torch."))
+        (
+            plain_name(name),
+            "x".join(map(str, tensor.shape)) or "one",
+            str(tensor.dtype).removeprefix("torch."),
+        )
         for name, tensor in state.items()
     )
     return _columns(rows)
@@ -167,8 +170,3 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         yield "    " + "  ".join(cells).rstrip()
-
-
-def _plain(name: str) -> str:
-    """A name from a file, which may hold anything."""
-    return name[:NAME_CHARACTERS] if name.isprintable() else repr(name[:NAME_CHARACTERS])

@@ -356,7 +356,7 @@ BAD_BASES: dict[str, tuple[Callable[[dict[str, Tensor]], bytes | None], str]] = 
         "classifier.bias is 12, expected 2",
     ),
     "lacking": (lambda state: save(altered(state, classifier__bias=None)), "no classifier.bias, expected 2"),
-    "beyond": (lambda state: save(altered(state, other=torch.zeros(3))), "unexpected 'other', 3"),
+    "beyond": (lambda state: save(altered(state, other=torch.zeros(3))), "unexpected other, 3"),
     "not finite": (
         lambda state: save(altered(state, classifier__bias=torch.tensor([0, float("nan")]))),
         "classifier.bias holds what is no finite number",
