@@ -145,8 +145,10 @@ class RunConfig:
     base_hash: str = ""
 
     def values(self) -> dict[str, Any]:
-        """Plain values, as a run folder keeps them."""
-        return asdict(self) | {"task": task_values(self.task)}
+        """Plain values, as a run folder keeps them; of a base only where one is given."""
+        plain = asdict(self) | {"task": task_values(self.task)}
+        without = () if self.base is not None else ("base", "base_hash")
+        return {name: value for name, value in plain.items() if name not in without}
 
     @property
     def max_epochs(self) -> int:
