@@ -14,8 +14,12 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
+from bench.config import Recipe, RunConfig
 from bench.data.corpora.base import Corpus, write_corpus
-from models.front_end import SAMPLE_RATE_HZ
+from bench.running.pipeline import run_chain
+from bench.threads import threads
+from models.front_end import SAMPLE_RATE_HZ, FrontEnd
+from models.task import WordsTask
 
 # Speaker-disjoint real recordings: the Arabic Speech Commands, in a folder of <word>/<clip>.flac.
 ARABIC = "KWS_BENCH_ARABIC"
@@ -141,3 +145,17 @@ def tone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, split in (("validation_list.txt", "validation"), ("testing_list.txt", "test")):
         (folder / name).write_text("\n".join(clips.loc[clips["split"] == split, "source"]) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def words_run(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path:
+    """A run that has learnt two tones of four, and that there are others, with a front end of its own."""
+    task = WordsTask(("start", "stop"), with_unknown=True, front_end=FrontEnd(mels=32, window_ms=32))
+    config = RunConfig(
+        chain="", data=str(tone_folder), task=task, recipe=Recipe(versions=1, batch_size=32), epochs=20
+    )
+    out = tmp_path_factory.mktemp("words")
+    with pytest.MonkeyPatch.context() as patch, threads(1):
+        patch.setenv("KWS_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        (record,) = run_chain(config, out)
+    return out / "runs" / record.run_id

@@ -33,13 +33,13 @@ from bench.plugins import plugin_option
     "--max-buffer-len",
     type=Whole(1),
     help="Model frames that attention or a mean over time looks back on, of 80 ms in crnn.  [default: 0.96 "
-    "seconds of them]",
+    "of a clip]",
 )
 @click.option("--data", help="Where the runs' corpus lies now.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for tables and figures.  [default: operate/KEYWORD/ beside runs/]",
+    help="Folder for tables and figures.  [default: operate/KEYWORD/ or operate/TASK/ beside runs/]",
 )
 def operate(
     runs: tuple[Path, ...],
@@ -52,8 +52,8 @@ def operate(
     """Measure misses at so many false alarms an hour, and detection delay, on long audio.
 
     The clips of each RUN's validation and test speakers are joined with background noise to streams;
-    thresholds are chosen on validation and applied to test. More joinings give finer steps, but the speech
-    stays the same, and intervals stay those of one joining.
+    thresholds are chosen on validation and applied to test, for each word by itself. More joinings give
+    finer steps, but the speech stays the same, and intervals stay those of one joining.
     """
     from bench.stream.operate import OperateConfig
     from bench.stream.operate import operate as run_operate

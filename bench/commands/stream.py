@@ -20,19 +20,19 @@ from bench.plugins import plugin_option
     "--max-buffer-len",
     type=Whole(1),
     help="Model frames that attention or a mean over time looks back on, of 80 ms in crnn.  [default: 1.92 "
-    "seconds of them]",
+    "seconds of them, or a longer clip]",
 )
 @click.option(
     "--threshold",
     type=Number(0, 1, min_open=True),
-    help="Detect at or above this probability.  [default: chosen on validation]",
+    help="Detect a word at or above this probability.  [default: chosen on validation, for each word]",
 )
 @click.option(
     "--max-false-alarms",
     type=Number(0),
     default=10,
     show_default=True,
-    help="An hour, on validation, for 'test'.",
+    help="An hour and word, on validation, for 'test'.",
 )
 @click.option("--data", help="Where the run's corpus lies now, for 'test'.")
 @click.option(

@@ -34,7 +34,7 @@ from bench.plugins import plugin_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for stress.csv and the figures.  [default: stress/KEYWORD/ beside runs/]",
+    help="Folder for stress.csv and the figures.  [default: stress/KEYWORD/ or stress/TASK/ beside runs/]",
 )
 def stress(
     runs: tuple[str, ...],
@@ -47,7 +47,7 @@ def stress(
 ) -> None:
     """Try models where speech is hard: does compression hurt robustness first?
 
-    RUN is a folder of out/runs, of one corpus and keyword. The form that ships is scored on the test
+    RUN is a folder of out/runs, of one corpus and task. The form that ships is scored on the test
     clips, clean and under each condition: white, pink, babble and the corpus's own noise from 20 to -5 dB
     below the speech; rooms with an RT60 of 0.2 to 0.8 s; levels from -24 to +12 dB, clipped at full scale;
     speech at 0.8 to 1.25 times its rate. Give the base too: ratios are shown beside its own.
@@ -67,7 +67,7 @@ def stress(
 
     paths = [Path(run) for run in runs] if results is None else run_folders(results, runs, keyword)
     tried = open_runs(paths)
-    out = out or RunFolder(tried[0].path).beside("stress", [tried[0].record.keyword])
+    out = out or RunFolder(tried[0].path).beside("stress", [tried[0].record.asked])
     table = try_all(
         tried, data, out, families=families or FAMILIES, draws=draws, progress=True, say=click.echo
     )

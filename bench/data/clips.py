@@ -16,9 +16,8 @@ from bench.data.features import Features, features_of, to_float
 from bench.reading import is_text, reading
 from bench.results.records import load_record
 from bench.results.runs import RunFolder
-from models.errors import ResultsError, TaskError
-from models.front_end import FrontEnd
-from models.task import LEFT_OUT, KeywordTask, Task, front_end_text
+from models.errors import ResultsError
+from models.task import LEFT_OUT, KeywordTask, Task
 
 CALIBRATION_CLIPS = 512
 
@@ -79,20 +78,6 @@ class Data:
         """Log-mel (N, M, T) of training clips, spread over all of them."""
         clips = self.clips
         return clips.features.clean[clips.train[:: max(1, len(clips.train) // CALIBRATION_CLIPS)]]
-
-
-def refuse_unheard(task: Task, command: str) -> None:
-    """Refuses a run of a task that a command does not know.
-
-    Raises:
-        TaskError: It is not of a keyword, or of other clips or another front end than the usual ones.
-    """
-    if not isinstance(task, KeywordTask) or (task.front_end, task.clip_s) != (FrontEnd(), 1.0):
-        more = f", {front_end_text(task)}" if front_end_text(task) else ""
-        raise TaskError(
-            f"bench {command} knows runs of a keyword with the usual front end; this is one of "
-            f"{task.text}{more}"
-        )
 
 
 def corpus_of(run: RunFolder, data: str | None) -> tuple[Corpus, Task]:

@@ -85,6 +85,11 @@ class RunRecord:
         if taken := FIXED & set(self.quality):
             raise ResultsError(f"a measure must not be called {min(taken)}: a row has such a column")
 
+    @property
+    def asked(self) -> str:
+        """The keyword, or what else was asked: names of folders and titles."""
+        return self.keyword or self.task
+
     def columns(self) -> dict[str, Any]:
         """The whole row, flat, in a table's order of columns; ``keyword`` and ``base`` if there is one."""
         flat: dict[str, Any] = {}

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+# Many words make a long text, and file systems take names of 255 bytes.
+LONGEST_NAME = 100
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """``OUT/runs/<run id>/``; the row, written last, marks it complete.
@@ -64,11 +68,11 @@ class RunFolder:
         """Where an unfinished training goes on from; gone once it is done."""
         return self.path / "checkpoint.pt"
 
-    def beside(self, name: str, keywords: Iterable[str]) -> Path:
-        """Where tables of several runs go: a folder beside ``runs/``, and in it one for a single keyword."""
+    def beside(self, name: str, tasks: Iterable[str]) -> Path:
+        """Where tables of several runs go: a folder beside ``runs/``, and in it one for a single task."""
         folder = self.path.absolute().parent
-        words = set(keywords)
-        inside = file_name(words.pop()) if len(words) == 1 else ""
+        texts = set(tasks)
+        inside = file_name(texts.pop())[:LONGEST_NAME] if len(texts) == 1 else ""
         return (folder.parent if folder.name == "runs" else self.path) / name / inside
 
     def save_config(self, model: str, chain: Chain, spec: ModelSpec, config: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ Pure functions, incremental, without torch.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,20 +19,49 @@ from models.errors import ResultsError
 LOG_ODDS = np.arange(-40, 51) / 5
 MAX_FALSE_ALARMS_PER_HOUR = 10.0
 CLIP_FAR = 0.005
-# Models are trained on clips of a second, and guess before.
+# Models guess before they have heard as much as a clip; the usual one is of a second.
 WARM_UP_S = 1.0
+TOLERANCE_S = 1.0
 
 
 class Frame(NamedTuple):
-    """The model's opinion at one moment.
+    """What a model says of one word at one moment.
 
     Attributes:
         time_s: End of the audio that it has heard.
-        probability: Of the keyword.
+        probability: Of the word.
     """
 
     time_s: float
     probability: float
+
+
+class Moment(NamedTuple):
+    """What a model says at one moment.
+
+    Attributes:
+        time_s: End of the audio that it has heard.
+        probabilities: Of each word to find, in the order of the task's classes.
+    """
+
+    time_s: float
+    probabilities: tuple[float, ...]
+
+    def of(self, word: int) -> Frame:
+        """What it says of the word with that number."""
+        return Frame(self.time_s, self.probabilities[word])
+
+
+class Detection(NamedTuple):
+    """A word that was found.
+
+    Attributes:
+        word: Its number among the words to find.
+        frame: When the probability reached the threshold, and what it was.
+    """
+
+    word: int
+    frame: Frame
 
 
 @dataclass(frozen=True)
@@ -95,6 +125,26 @@ def detect(
     return found, DetectorState(active, last_s)
 
 
+def detect_words(
+    moments: Sequence[Moment], hows: Sequence[Hysteresis], states: Sequence[DetectorState]
+) -> tuple[list[Detection], list[DetectorState]]:
+    """The detections of every word, each found by itself, in order of time; and the next states.
+
+    Examples:
+        >>> moments = [Moment(t, (p, 1 - p)) for t, p in [(1, 0.1), (2, 0.9), (3, 0.2)]]
+        >>> found, _ = detect_words(moments, [Hysteresis(0.8)] * 2, [DetectorState()] * 2)
+        >>> [(one.word, one.frame.time_s) for one in found]
+        [(1, 1), (0, 2), (1, 3)]
+    """
+    found: list[Detection] = []
+    after: list[DetectorState] = []
+    for word, (how, state) in enumerate(zip(hows, states, strict=True)):
+        frames, next_state = detect((moment.of(word) for moment in moments), how, state)
+        found += [Detection(word, frame) for frame in frames]
+        after.append(next_state)
+    return sorted(found, key=lambda one: one.frame.time_s), after
+
+
 class Span(NamedTuple):
     """From when to when a keyword clip lasts."""
 
@@ -131,23 +181,31 @@ class StreamScore:
         return self.false_alarms / self.duration_s * 3600
 
 
-def matches(detections: Sequence[Frame], keywords: Sequence[Span], tolerance_s: float = 1.0) -> list[int]:
-    """For each detection the number of the keyword clip that it finds; -1 for a false alarm.
+class Matcher:
+    """Tells of each detection of a word, as it comes, which of the word's clips it finds.
 
-    It must come within the clip or up to ``tolerance_s`` after it; a clip is found once.
+    Args:
+        spans: When the clips are, ascending and equally long.
+        tolerance_s: A detection must come within a clip, or up to so long after it.
     """
-    found: list[int] = []
-    for detection in detections:
-        number = next(
-            (
-                n
-                for n, span in enumerate(keywords)
-                if span.start_s <= detection.time_s <= span.end_s + tolerance_s and n not in found
-            ),
-            -1,
-        )
-        found.append(number)
-    return found
+
+    def __init__(self, spans: Sequence[Span], tolerance_s: float = TOLERANCE_S) -> None:
+        self._starts = [span.start_s for span in spans]
+        self._ends = [span.end_s + tolerance_s for span in spans]
+        self._found: set[int] = set()
+
+    def match(self, detection: Frame) -> int:
+        """The number of the clip that it finds, which is found once; -1 for a false alarm."""
+        first = bisect_left(self._ends, detection.time_s)
+        after = bisect_right(self._starts, detection.time_s)
+        number = next((n for n in range(first, after) if n not in self._found), -1)
+        self._found.add(number)
+        return number
+
+
+def matches(detections: Sequence[Frame], spans: Sequence[Span]) -> list[int]:
+    """For each detection the number of the clip that it finds; -1 for a false alarm. See ``Matcher``."""
+    return [*map(Matcher(spans).match, detections)]
 
 
 def score(
@@ -169,6 +227,7 @@ def choose_threshold(
     keywords: Sequence[Span],
     duration_s: float,
     max_false_alarms_per_hour: float = MAX_FALSE_ALARMS_PER_HOUR,
+    warm_up_s: float = WARM_UP_S,
 ) -> StreamScore:
     """The threshold that misses fewest keywords at so many false alarms an hour, keyword times being known.
 
@@ -180,13 +239,15 @@ def choose_threshold(
         keywords: When the keyword was spoken in it.
         duration_s: Its length.
         max_false_alarms_per_hour: What the user puts up with.
+        warm_up_s: Nothing is detected before.
 
     Returns:
         The score at that threshold.
     """
     scores = []
     for threshold in 1 / (1 + np.exp(-LOG_ODDS)):
-        detections, _ = detect(frames, Hysteresis(float(threshold)), DetectorState())
+        how = Hysteresis(float(threshold), warm_up_s=warm_up_s)
+        detections, _ = detect(frames, how, DetectorState())
         scores.append(score(detections, keywords, duration_s, float(threshold)))
     allowed = [one.false_alarms_per_hour <= max_false_alarms_per_hour for one in scores]
     return scores[best_index([one.misses for one in scores], allowed)]

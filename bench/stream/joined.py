@@ -1,4 +1,4 @@
-"""Streams joined from the clips of one split's speakers, over background noise, with known keyword times."""
+"""Streams joined from clips of one split's speakers, over background noise, with known times of the words."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from bench.config import seed_from
 from bench.data.corpora.base import SAMPLE_RATE_HZ, Corpus, Int16Array
 from bench.stream.detection import Span
 from models.errors import CorpusError
-from models.task import Task
+from models.task import LEFT_OUT, Task
 
 Floats32 = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
 
 FADE_SAMPLES = SAMPLE_RATE_HZ // 50
 LONGEST_GAP_SAMPLES = SAMPLE_RATE_HZ // 2
@@ -35,12 +36,12 @@ class Placed:
     Attributes:
         row: Of the corpus.
         start_sample: Where it begins.
-        is_keyword: Whether the keyword is spoken in it.
+        word: The number of the word to find that is spoken in it; -1 for another one.
     """
 
     row: int
     start_sample: int
-    is_keyword: bool
+    word: int
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ class Joined:
     Attributes:
         name: For titles and files.
         clips: In order of time, not overlapping.
+        clip_samples: Length of each.
         samples: Length of the whole, with noise behind the last clip.
         seed: Of the background.
     """
 
     name: str
     clips: tuple[Placed, ...]
+    clip_samples: int
     samples: int
     seed: int
 
@@ -64,18 +67,21 @@ class Joined:
         """Length of the whole."""
         return self.samples / SAMPLE_RATE_HZ
 
-    @property
-    def keywords(self) -> list[Span]:
-        """When the keyword clips begin and end."""
-        starts = [clip.start_sample for clip in self.clips if clip.is_keyword]
-        return [Span(start / SAMPLE_RATE_HZ, (start + SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ) for start in starts]
+    def spans(self, word: int = 0) -> list[Span]:
+        """When the clips of a word begin and end."""
+        starts = [clip.start_sample for clip in self.clips if clip.word == word]
+        return [
+            Span(start / SAMPLE_RATE_HZ, (start + self.clip_samples) / SAMPLE_RATE_HZ) for start in starts
+        ]
 
 
 def joined_stream(corpus: Corpus, task: Task, split: str, *, seed: int = 0) -> Joined:
-    """All clips of a split: other words, and the keyword at even distances among them.
+    """All clips of a split that a task has a use for.
 
-    Before each keyword clip and at the end stand equally many other clips, at least five, so that keyword
-    clips are several seconds apart; where the split has too few others, they are used again.
+    A single word to find stands at even distances among the others: before each of its clips and at the end
+    are equally many others, at least five, so that they are several seconds apart; where the split has too
+    few others, they are used again. Of several words every clip comes once, those of other words too, and no
+    word twice in a row while there is another.
 
     Args:
         corpus: Where the clips are; splits have no speakers in common.
@@ -84,51 +90,73 @@ def joined_stream(corpus: Corpus, task: Task, split: str, *, seed: int = 0) -> J
         seed: Of the order, the gaps and the background.
 
     Raises:
-        CorpusError: The split lacks the keyword or other words.
+        CorpusError: The split lacks a word to find, or anything to tell a single one from.
     """
     rng = np.random.default_rng(seed_from("joined", split, seed))
-    keywords, others = _rows(corpus, task, split, rng)
-    each = max(FEWEST_OTHERS, len(others) // (len(keywords) + 1))
-    order: list[tuple[int, bool]] = []
-    for number, row in enumerate([*keywords, None]):
-        order += [(int(others[(number * each + i) % len(others)]), False) for i in range(each)]
-        order += [(int(row), True)] if row is not None else []
-    return _place(f"joined {split} stream", order, rng, seed)
+    words, others = _rows(corpus, task, split, rng)
+    if len(words) > 1:
+        order = _mixed(words, others, rng)
+    else:
+        each = max(FEWEST_OTHERS, len(others) // (len(words[0]) + 1))
+        order = []
+        for number, row in enumerate([*words[0], None]):
+            order += [(int(others[(number * each + i) % len(others)]), -1) for i in range(each)]
+            order += [(int(row), 0)] if row is not None else []
+    return _place(f"joined {split} stream", order, task.clip_samples, rng, seed)
 
 
 def speech_keyword_speech(
     corpus: Corpus, task: Task, split: str = "test", *, speech_clips: int = 8, seed: int = 0
 ) -> Joined:
-    """The study's picture: some 10 s of other words, one keyword clip, the same words again.
+    """The study's picture: some 10 s of other words, one clip of the word to find, the same words again.
 
     Raises:
         CorpusError: The split lacks the keyword or other words.
     """
     rng = np.random.default_rng(seed_from("speech, keyword, speech", split, seed))
-    keywords, others = _rows(corpus, task, split, rng)
-    speech = [(int(row), False) for row in np.resize(others, speech_clips)]
-    order = [*speech, (int(keywords[0]), True), *speech]
-    return _place("speech, keyword, speech", order, rng, seed)
+    words, others = _rows(corpus, task, split, rng)
+    speech = [(int(row), -1) for row in np.resize(others, speech_clips)]
+    order = [*speech, (int(words[0][0]), 0), *speech]
+    return _place("speech, keyword, speech", order, task.clip_samples, rng, seed)
 
 
-def _rows(
-    corpus: Corpus, task: Task, split: str, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The split's keyword clips and its others, both shuffled."""
+def _rows(corpus: Corpus, task: Task, split: str, rng: np.random.Generator) -> tuple[list[Rows], Rows]:
+    """The split's clips of each word to find, and the others, all shuffled."""
     rows = corpus.indices(split)
-    is_keyword = np.isin(corpus.labels(task)[rows], task.to_find)
-    if is_keyword.all() or not is_keyword.any():
-        raise CorpusError(f"the {split} split of {corpus.name} needs clips of {task.text} and of other words")
-    return rng.permutation(rows[is_keyword]), rng.permutation(rows[~is_keyword])
+    labels = corpus.labels(task)[rows]
+    words = [rng.permutation(rows[labels == number]) for number in task.to_find]
+    others = rng.permutation(rows[(labels != LEFT_OUT) & ~np.isin(labels, task.to_find)])
+    if not all(map(len, words)) or not (len(others) or len(words) > 1):
+        more = "" if len(words) > 1 else " and of other words"
+        raise CorpusError(f"the {split} split of {corpus.name} needs clips of {task.text}{more}")
+    return words, others
 
 
-def _place(name: str, order: Sequence[tuple[int, bool]], rng: np.random.Generator, seed: int) -> Joined:
+def _mixed(words: list[Rows], others: Rows, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """All rows with the numbers of their words, by chance; no word twice in a row while there is another."""
+    waiting = {-1: list(others)} | {number: list(rows) for number, rows in enumerate(words)}
+    order: list[tuple[int, int]] = []
+    last = -1
+    for _ in range(sum(map(len, waiting.values()))):
+        there = [number for number, rows in waiting.items() if rows]
+        numbers = [number for number in there if number != last or last < 0] or there
+        weights = np.array([len(waiting[number]) for number in numbers], float)
+        last = int(rng.choice(numbers, p=weights / weights.sum()))
+        order.append((int(waiting[last].pop()), last))
+    return order
+
+
+def _place(
+    name: str, order: Sequence[tuple[int, int]], length: int, rng: np.random.Generator, seed: int
+) -> Joined:
     """One clip after the other, with gaps of up to half a second between them."""
     gaps = rng.integers(0, LONGEST_GAP_SAMPLES, len(order) + 1, endpoint=True)
-    starts = np.cumsum(gaps[:-1] + SAMPLE_RATE_HZ) - SAMPLE_RATE_HZ
-    placed = tuple(Placed(row, int(start), key) for (row, key), start in zip(order, starts, strict=True))
+    # A model has to have heard a clip's length before it is asked for a word.
+    lead = length if order[0][1] >= 0 else 0
+    starts = lead + np.cumsum(gaps[:-1] + length) - length
+    placed = tuple(Placed(row, int(start), word) for (row, word), start in zip(order, starts, strict=True))
     # A second of background at the end, so that the last clip is heard to its end.
-    return Joined(name, placed, placed[-1].start_sample + 2 * SAMPLE_RATE_HZ, seed)
+    return Joined(name, placed, length, placed[-1].start_sample + length + SAMPLE_RATE_HZ, seed)
 
 
 def spoken_samples(clip: Int16Array) -> int:
@@ -143,14 +171,15 @@ def spoken_samples(clip: Int16Array) -> int:
     Returns:
         Samples from its beginning; the whole clip where it is silent or of one level.
     """
-    power = np.square(clip.astype(np.float64)).reshape(-1, STEP_SAMPLES).mean(1)
+    rest = len(clip) % STEP_SAMPLES
+    power = np.square(clip[rest:].astype(np.float64)).reshape(-1, STEP_SAMPLES).mean(1)
     smooth = np.convolve(power, np.full(SPEECH_STEPS, 1 / SPEECH_STEPS), mode="valid")
     level_db = 10 * np.log10(np.maximum(smooth, 1.0))
     loudest, quietest = level_db.max(), np.percentile(level_db, 10)
     active = np.flatnonzero(level_db >= max((loudest + quietest) / 2, loudest - SPEECH_RANGE_DB))
     # A stretch that is half speech is as loud as that: the word ends in its middle.
     steps = int(active[-1]) + (SPEECH_STEPS + 1) // 2
-    return len(clip) if active[-1] == len(level_db) - 1 else steps * STEP_SAMPLES
+    return len(clip) if active[-1] == len(level_db) - 1 else rest + steps * STEP_SAMPLES
 
 
 def render(joined: Joined, corpus: Corpus) -> Iterator[Int16Array]:
@@ -161,11 +190,11 @@ def render(joined: Joined, corpus: Corpus) -> Iterator[Int16Array]:
     """
     background = _background(joined, corpus)
     ramp = np.sin(np.linspace(0, np.pi / 2, FADE_SAMPLES, dtype=np.float32)) ** 2
-    fade = np.concatenate([ramp, np.ones(SAMPLE_RATE_HZ - 2 * FADE_SAMPLES, np.float32), ramp[::-1]])
+    fade = np.concatenate([ramp, np.ones(joined.clip_samples - 2 * FADE_SAMPLES, np.float32), ramp[::-1]])
     at = 0
     for clip in joined.clips:
         yield _to_int16(_cut(background, at, clip.start_sample))
-        at = clip.start_sample + SAMPLE_RATE_HZ
+        at = clip.start_sample + joined.clip_samples
         yield _to_int16(_cut(background, clip.start_sample, at) + fade * corpus.waveforms[clip.row])
     yield _to_int16(_cut(background, at, joined.samples))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from bench.data.clips import refuse_unheard
 from bench.files import write_text_atomically
 from bench.results.open import open_run, run_at
 from bench.results.records import RunRecord
@@ -27,9 +26,8 @@ from models.errors import ResultsError
 
 POINTS_FILE, CURVES_FILE = "operating_points.csv", "operating_curves.csv"
 RATES_PER_HOUR = (0.1, 0.5, 1.0)
-# Attention looks back on what the models are trained on: a second.
-# Mel frames that a stream looks back on: about as many as the clips that models are trained on have.
-LOOK_BACK = 96
+# Attention looks back on about as much as models are trained on: so much of a clip.
+LOOK_BACK = 0.96
 JOININGS = 3
 IDENTITY = ("run_id", "label", "chain", "model", "data", "corpus_hash", "keyword", "recipe", "seed")
 
@@ -39,7 +37,7 @@ class OperateConfig:
     """How the streams are made, listened to and judged.
 
     Attributes:
-        max_buffer_len: Model frames that attention or a mean looks back on; None for .96 seconds of them.
+        max_buffer_len: Model frames that attention or a mean looks back on; None for .96 of a clip.
         joinings: How many times the clips of a split are joined.
         rates_per_hour: False alarms that validation may give, one operating point each.
     """
@@ -51,10 +49,11 @@ class OperateConfig:
 
 @dataclass(frozen=True)
 class Operated:
-    """One run on long audio.
+    """One word of a run on long audio.
 
     Attributes:
-        record: Its row.
+        record: The run's row.
+        word: The word to find.
         validation: Errors at every threshold on the validation speakers.
         test: On the test speakers.
         chosen: For each rate, the index of the threshold chosen on validation.
@@ -63,11 +62,16 @@ class Operated:
     """
 
     record: RunRecord
+    word: str
     validation: Sweep
     test: Sweep
     chosen: tuple[int, ...]
     delays_ms: tuple[Floats, ...]
     max_buffer_len: int
+
+    def identity(self) -> dict[str, Any]:
+        """Whose figures these are; the keyword is the word to find."""
+        return {name: getattr(self.record, name) for name in IDENTITY} | {"keyword": self.word}
 
 
 def operate(
@@ -79,8 +83,8 @@ def operate(
         paths: Run folders, or files in them.
         data: Where the runs' corpus lies now; None for where it lay.
         config: How to listen and judge.
-        out: Folder for tables and figures; None for ``operate/KEYWORD/`` beside the first run's ``runs/``
-            (``operate/`` for runs of several keywords).
+        out: Folder for tables and figures; None for ``operate/TASK/`` beside the first run's ``runs/``
+            (``operate/`` for runs of several).
         say: Gets a line for each stream that is listened to, and for each file.
 
     Returns:
@@ -90,12 +94,10 @@ def operate(
         KwsError: A run or its corpus cannot be read, or the folder cannot be written to.
     """
     runs = [run_at(path) for path in paths]
-    for run, _ in runs:
-        refuse_unheard(run.task(), "operate")
     folders = list({run.path.resolve(): run.path for run, _ in runs}.values())
-    folder = out or runs[0][0].beside("operate", [record.keyword for _, record in runs])
-    found = [operate_one(path, data, config, say) for path in folders]
-    names = line_names([one.record for one in found])
+    folder = out or runs[0][0].beside("operate", [record.asked for _, record in runs])
+    found = [one for path in folders for one in operate_one(path, data, config, say)]
+    names = line_names([replace(one.record, keyword=one.word) for one in found])
     table, rates = points_table(found, config), config.rates_per_hour
     try:
         write_text_atomically(folder / POINTS_FILE, table.to_csv(index=False))
@@ -114,15 +116,19 @@ def operate(
     return terminal_table(names, found, config)
 
 
-def operate_one(path: Path, data: str | None, config: OperateConfig, say: Say) -> Operated:
-    """One run: thresholds chosen on its validation streams and applied to its test streams."""
-    _, record = run_at(path)
-    frames = frames_back(open_run(path)[1], config.max_buffer_len, LOOK_BACK)
-    tracks = tracks_of(path, data, frames, config.joinings, say)
-    validation, test = sweep(tracks["validation"]), sweep(tracks["test"])
-    chosen = tuple(choose(validation, rate) for rate in config.rates_per_hour)
-    delays = tuple(delays_ms(tracks["test"], float(test.thresholds[index])) for index in chosen)
-    return Operated(record, validation, test, chosen, delays, frames)
+def operate_one(path: Path, data: str | None, config: OperateConfig, say: Say) -> list[Operated]:
+    """Each word of a run: thresholds chosen on its validation streams and applied to its test streams."""
+    run, record = run_at(path)
+    task = run.task()
+    look_back = round(LOOK_BACK * task.clip_s * task.front_end.frames_per_second)
+    frames = frames_back(open_run(path)[1], config.max_buffer_len, look_back)
+    found = []
+    for word, tracks in zip(task.needed, tracks_of(path, data, frames, config.joinings, say), strict=True):
+        validation, test = sweep(tracks["validation"]), sweep(tracks["test"])
+        chosen = tuple(choose(validation, rate) for rate in config.rates_per_hour)
+        delays = tuple(delays_ms(tracks["test"], float(test.thresholds[index])) for index in chosen)
+        found.append(Operated(record, word, validation, test, chosen, delays, frames))
+    return found
 
 
 def line_names(records: Sequence[RunRecord]) -> list[str]:
@@ -143,7 +149,7 @@ def points_table(found: Sequence[Operated], config: OperateConfig) -> pd.DataFra
     """A row a run and operating point; units and splits stand in the names of the columns."""
     return pd.DataFrame(
         [
-            {name: getattr(one.record, name) for name in IDENTITY}
+            one.identity()
             | {"max_buffer_len": one.max_buffer_len, "joinings": config.joinings}
             | {"max_false_alarms_per_hour": rate, "resolved": resolves(one.validation, rate)}
             | {"threshold": float(one.test.thresholds[index])}
@@ -163,8 +169,8 @@ def curves_table(found: Sequence[Operated]) -> pd.DataFrame:
         for split, swept in (("validation", one.validation), ("test", one.test)):
             part = pd.DataFrame({"threshold": swept.thresholds, **_columns(swept)})
             part.insert(0, "split", split)
-            for name in reversed(IDENTITY):
-                part.insert(0, name, getattr(one.record, name))
+            for name, value in reversed(one.identity().items()):
+                part.insert(0, name, value)
             rows.append(part)
     return pd.concat(rows, ignore_index=True)
 

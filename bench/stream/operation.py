@@ -12,29 +12,29 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.quality.shares import share_interval
-from bench.stream.detection import Hysteresis, best_index
+from bench.stream.detection import TOLERANCE_S, WARM_UP_S, Hysteresis, best_index
 from bench.stream.rates import Floats, poisson_interval
 
 Ints = npt.NDArray[np.int64]
 
 # Finer and stricter than what a single threshold is chosen from: rare false alarms stand far up.
 THRESHOLDS: Floats = 1 / (1 + np.exp(-np.arange(-60, 201) / 10))
-TOLERANCE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Track:
-    """A model's opinion over one joined stream, and where the keyword is in it.
+    """A model's opinion of one word over one joined stream, and where the word is in it.
 
     Attributes:
         time_s: End of the audio heard at each frame, shape (T,).
-        probability: Of the keyword, shape (T,).
-        start_s: Beginning of each keyword clip, ascending, shape (K,).
-        end_s: End of each, shape (K,); the next one begins later than the tolerance after it.
+        probability: Of the word, shape (T,).
+        start_s: Beginning of each of the word's clips, ascending, shape (K,).
+        end_s: End of each, shape (K,).
         spoken_s: Where the word itself ends in each, shape (K,).
         clips: Which clip each is, shape (K,); the same numbers, in another order, in other joinings.
         speakers: Of each, shape (K,).
         duration_s: Length of the stream.
+        warm_up_s: Nothing is detected before.
     """
 
     time_s: Floats
@@ -45,6 +45,12 @@ class Track:
     clips: Ints
     speakers: npt.NDArray[np.str_]
     duration_s: float
+    warm_up_s: float = WARM_UP_S
+
+
+def detections(track: Track, threshold: float) -> Ints:
+    """The frames of a track at which its word is detected."""
+    return detected(track.time_s, track.probability, Hysteresis(threshold, warm_up_s=track.warm_up_s))
 
 
 def detected(time_s: Floats, probability: Floats, how: Hysteresis) -> Ints:
@@ -144,7 +150,7 @@ def sweep(tracks: Sequence[Track], thresholds: Floats = THRESHOLDS) -> Sweep:
     for track in tracks:
         column = np.searchsorted(clips, track.clips)
         for row, threshold in enumerate(thresholds):
-            frames = detected(track.time_s, track.probability, Hysteresis(float(threshold)))
+            frames = detections(track, float(threshold))
             hits = first_hits(track, frames) >= 0
             alarms[row] += len(frames) - hits.sum()
             missed[row, column] += ~hits
@@ -178,7 +184,7 @@ def delays_ms(tracks: Sequence[Track], threshold: float) -> Floats:
     """From the end of the word to its detection, for every keyword clip found; negative before its end."""
     found = []
     for track in tracks:
-        frames = detected(track.time_s, track.probability, Hysteresis(threshold))
+        frames = detections(track, threshold)
         hits = first_hits(track, frames)
         found.append(track.time_s[hits[hits >= 0]] - track.spoken_s[hits >= 0])
     return np.concatenate(found) * 1000

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bench.data.audio import AudioError, stream_audio
-from bench.data.clips import refuse_unheard
 from bench.data.corpora.base import SAMPLE_RATE_HZ, Int16Array
-from bench.files import write_text_atomically
-from bench.reading import is_number, read_object, reading
 from bench.results.open import open_run
-from bench.results.runs import RunFolder
-from bench.results.scores import NoScoresError, read_scores
 from bench.stream.detection import (
-    CLIP_FAR,
     MAX_FALSE_ALARMS_PER_HOUR,
+    Detection,
     DetectorState,
-    Frame,
     Hysteresis,
-    clip_threshold,
-    detect,
+    Moment,
+    Span,
+    detect_words,
 )
-from bench.stream.plot import Peaks, StreamPicture, draw_stream
+from bench.stream.plot import Peaks, StreamPicture, WordPicture, draw_stream
 from bench.stream.spotter import StreamingSpotter, ahead, frames_back
+from bench.stream.thresholds import Thresholds, thresholds_of
 from bench.threads import threads
 from models.errors import ResultsError
+from models.task import Task
 
-THRESHOLDS_FILE = "stream_thresholds.json"
 Say = Callable[[str], None]
 
 
@@ -43,8 +37,8 @@ class StreamConfig:
     Attributes:
         chunk_ms: Audio a step; makes no difference to the result.
         max_buffer_len: Model frames that attention or a mean looks back on; None for 1.92 seconds of them.
-        threshold: Of the probability; None for one chosen on validation.
-        max_false_alarms_per_hour: What that choice allows.
+        threshold: Of the probability of each word; None for those chosen on validation.
+        max_false_alarms_per_hour: What that choice allows each word.
     """
 
     chunk_ms: int = 80
@@ -62,16 +56,17 @@ class Heard:
         detections: How many.
         busy_s: Time spent on computing, without that of waiting for audio.
         interrupted: Ended by Ctrl-C.
-        course: Probability over time, decimated.
-        marks: The detections, decimated.
+        course: Of each word the probability over time, decimated.
+        marks: Of each word the detections, decimated.
     """
+
+    course: Sequence[Peaks]
+    marks: Sequence[Peaks]
 
     duration_s: float = 0.0
     detections: int = 0
     busy_s: float = 0.0
     interrupted: bool = False
-    course: Peaks = field(default_factory=Peaks)
-    marks: Peaks = field(default_factory=Peaks)
 
     @property
     def real_time_factor(self) -> float:
@@ -82,22 +77,31 @@ class Heard:
 def listen(
     spotter: StreamingSpotter,
     blocks: Iterable[Int16Array],
-    how: Hysteresis,
-    on_detection: Callable[[Frame], None],
+    hows: Sequence[Hysteresis],
+    on_detection: Callable[[Detection], None],
 ) -> Heard:
-    """Runs a stream to its end, or to Ctrl-C, and tells of each detection as it comes."""
-    heard, state = Heard(), DetectorState()
+    """Runs a stream to its end, or to Ctrl-C, and tells of each detection as it comes.
 
-    def step(compute: Callable[[], list[Frame]]) -> None:
-        nonlocal state
+    Args:
+        spotter: At its beginning.
+        blocks: The audio.
+        hows: When each word counts as detected.
+        on_detection: Is told.
+    """
+    heard = Heard([Peaks() for _ in hows], [Peaks() for _ in hows])
+    states = [DetectorState()] * len(hows)
+
+    def step(compute: Callable[[], list[Moment]]) -> None:
+        nonlocal states
         started = time.perf_counter()
-        frames = compute()
-        found, state = detect(frames, how, state)
+        moments = compute()
+        found, states = detect_words(moments, hows, states)
         heard.busy_s += time.perf_counter() - started
-        heard.course.add(frames)
-        heard.marks.add(found)
+        for word, course in enumerate(heard.course):
+            course.add(moment.of(word) for moment in moments)
         heard.detections += len(found)
         for detection in found:
+            heard.marks[detection.word].add([detection.frame])
             on_detection(detection)
 
     # A model of some thousand weights is slower on several threads, and a device has one.
@@ -126,24 +130,61 @@ def stream_file(path: Path, audio: str, config: StreamConfig, out: Path | None, 
         KwsError: The run or the audio cannot be read.
     """
     run, model = open_run(path)
-    refuse_unheard(run.task(), "stream")
+    task = run.task()
     frames = frames_back(model, config.max_buffer_len)
-    spotter = StreamingSpotter(model, frames)
-    threshold, origin = threshold_of(run, config, frames)
-    say(f"{run.run_id}: buffer {frames} frames, threshold {threshold:.4g} ({origin}){ahead(model)}")
+    spotter = StreamingSpotter(model, frames, task)
+    thresholds, origin = thresholds_of(run, task, frames, config.threshold)
+    known = f"{threshold_text(task, thresholds)} ({origin})"
+    say(f"{run.run_id}: buffer {frames} frames, {known}{ahead(model, task.front_end)}")
     blocks = stream_audio(audio, config.chunk_ms * SAMPLE_RATE_HZ // 1000)
-    heard = listen(spotter, blocks, Hysteresis(threshold), lambda found: say(detection_line(found)))
+    heard = listen(
+        spotter, blocks, detectors(task, thresholds), lambda found: say(detection_line(found, task))
+    )
     if audio != "-" and not heard.interrupted and not heard.duration_s:
         raise AudioError(Path(audio), "holds no samples")
     say(summary_line(heard))
-    picture = StreamPicture(heard.course.frames, threshold, heard.marks.frames, heard.duration_s)
-    draw(picture, out or run.path / "stream", "stdin" if audio == "-" else Path(audio).stem, say)
+    name = "stdin" if audio == "-" else Path(audio).stem
+    draw(picture_of(heard, task, thresholds), out or run.path / "stream", name, say)
     return heard
 
 
-def detection_line(found: Frame) -> str:
-    """Time and probability of a detection, in columns."""
-    return f"{found.time_s:10.2f} s  {found.probability:.4f}"
+def detectors(task: Task, thresholds: Thresholds) -> list[Hysteresis]:
+    """When each word counts as detected."""
+    return [Hysteresis(threshold, warm_up_s=task.clip_s) for threshold in thresholds]
+
+
+def picture_of(
+    heard: Heard, task: Task, thresholds: Thresholds, spans: Sequence[Sequence[Span]] | None = None
+) -> StreamPicture:
+    """What there is to draw of a stream.
+
+    Args:
+        heard: What came of it.
+        task: Whose words.
+        thresholds: Of each.
+        spans: When each is known to be spoken.
+    """
+    known = spans or [()] * len(thresholds)
+    parts = zip(task.needed, heard.course, thresholds, heard.marks, known, strict=True)
+    words = [
+        WordPicture(name, course.frames, threshold, marks.frames, spoken)
+        for name, course, threshold, marks, spoken in parts
+    ]
+    return StreamPicture(words, heard.duration_s, task.clip_s)
+
+
+def threshold_text(task: Task, thresholds: Thresholds) -> str:
+    """``threshold 0.5``, or ``thresholds yes 0.5, no 0.625``."""
+    if len(thresholds) == 1:
+        return f"threshold {thresholds[0]:.4g}"
+    pairs = zip(task.needed, thresholds, strict=True)
+    return "thresholds " + ", ".join(f"{word} {threshold:.4g}" for word, threshold in pairs)
+
+
+def detection_line(found: Detection, task: Task) -> str:
+    """Time and probability of a detection, in columns, and the word where there are several."""
+    word = f"  {task.needed[found.word]}" if len(task.to_find) > 1 else ""
+    return f"{found.frame.time_s:10.2f} s  {found.frame.probability:.4f}{word}"
 
 
 def summary_line(heard: Heard) -> str:
@@ -166,47 +207,3 @@ def draw(picture: StreamPicture, out: Path, name: str, say: Say) -> None:
     except OSError as error:
         raise ResultsError(f"no figure in {out}: {error.strerror or error}; give another --out") from None
     say(f"{png} and .svg")
-
-
-def threshold_of(run: RunFolder, config: StreamConfig, max_buffer_len: int) -> tuple[float, str]:
-    """The threshold for audio of unknown content, and where it comes from.
-
-    In this order: the one given; the one that ``bench stream RUN test`` chose on a stream of the
-    validation speakers; the one that 0.5 % of the validation clips of other words reach, each on its
-    own, which need not suit a stream; one half for a run of an older version that kept no labels.
-    """
-    if config.threshold is not None:
-        return config.threshold, "given"
-    kept = kept_thresholds(run).get(str(max_buffer_len))
-    if kept is not None:
-        return kept, "chosen on a joined stream of the validation speakers"
-    better = "`bench stream RUN test` chooses one for streams"
-    try:
-        scores = read_scores(run.path, "validation")
-    except NoScoresError:
-        return 0.5, f"the run kept no labels to choose it by; {better}"
-    chosen = clip_threshold(scores.labels, scores.of_keyword)
-    return chosen, f"{CLIP_FAR:.1%} false alarms on single validation clips; {better}"
-
-
-def kept_thresholds(run: RunFolder) -> dict[str, float]:
-    """Thresholds chosen for streams, by the length of the buffer.
-
-    Raises:
-        ResultsError: The file that keeps them is damaged.
-    """
-    path = run.path / THRESHOLDS_FILE
-    if not path.exists():
-        return {}
-    with reading(path, "remove it, and `bench stream RUN test` makes it anew"):
-        kept = read_object(path)
-        if not all(is_number(threshold) and 0 < threshold <= 1 for threshold in kept.values()):
-            raise ValueError("a threshold that no probability reaches")
-    return {buffer: float(threshold) for buffer, threshold in kept.items()}
-
-
-def keep_threshold(run: RunFolder, max_buffer_len: int, threshold: float) -> None:
-    """Keeps a threshold for later audio; a run folder that cannot be written to is left as it is."""
-    kept = kept_thresholds(run) | {str(max_buffer_len): threshold}
-    with suppress(PermissionError):
-        write_text_atomically(run.path / THRESHOLDS_FILE, json.dumps(kept, indent=1))

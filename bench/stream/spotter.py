@@ -1,4 +1,4 @@
-"""Audio of any length, block after block: log-mel frames, then a keyword probability for each model frame.
+"""Audio of any length, block after block: log-mel frames, then the words' probabilities at each model frame.
 
 Pure functions over explicit states; nothing depends on where the blocks are cut, and nothing grows with
 the length of the audio. Several streams can share one model, each with a state of its own.
@@ -6,6 +6,8 @@ the length of the audio. Several streams can share one model, each with a state 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,19 +18,17 @@ from torch import Tensor, nn
 from bench.data.corpora.base import SAMPLE_RATE_HZ, Int16Array
 from bench.data.features import log_mel, to_float
 from bench.quality.score import probabilities
-from bench.stream.detection import Frame
+from bench.stream.detection import Moment
 from models.base import KwsModel
 from models.errors import ModelError
 from models.front_end import FrontEnd
 from models.graph.stream import decision_frames, delay_frames
 from models.graph.trace import graph_of
-from models.integer.ops import LOOK_BACK_FRAMES, buffer_frames
+from models.integer.ops import buffer_frames
+from models.task import UNNAMED, Task
 
 Block = Int16Array | npt.NDArray[np.float32]
 
-# The first window reaches this far before the audio, the last one as far behind it.
-N_FFT, HOP_SAMPLES = FrontEnd().window_samples, FrontEnd().hop_samples
-EDGE_SAMPLES = N_FFT // 2
 MAX_BUFFER_LEN = 24
 
 
@@ -36,20 +36,34 @@ class MelState(NamedTuple):
     """A stream of samples, as far as frames to come still need it.
 
     Attributes:
-        samples: From the start of the next window on, shape (L,), at most ``N_FFT``; before the first
-            frame the audio itself, without its edge.
+        front_end: What makes frames of them.
+        samples: The last ones, shape (L,): the next window from its beginning on, and what the right edge
+            would be reflected from; before the first frame the audio itself, without its left edge.
+        begun: Samples of them before the next window.
         frames: Frames given so far.
         heard_samples: Samples received so far.
     """
 
+    front_end: FrontEnd
     samples: Tensor
-    frames: int
-    heard_samples: int
+    begun: int = 0
+    frames: int = 0
+    heard_samples: int = 0
+
+    @property
+    def edge_samples(self) -> int:
+        """How far the first window reaches before the audio, and the last one behind it."""
+        return self.front_end.window_samples // 2
+
+    def heard_s(self, frame: int) -> float:
+        """The end of the audio that a frame has heard, of those received."""
+        end = frame * self.front_end.hop_samples + self.edge_samples
+        return min(end, self.heard_samples) / SAMPLE_RATE_HZ
 
 
-def init_mel() -> MelState:
+def init_mel(front_end: FrontEnd = UNNAMED.front_end) -> MelState:
     """The state before the first sample."""
-    return MelState(torch.zeros(0), 0, 0)
+    return MelState(front_end, torch.zeros(0))
 
 
 def stream_mel(block: Tensor, state: MelState) -> tuple[Tensor, MelState]:
@@ -63,37 +77,39 @@ def stream_mel(block: Tensor, state: MelState) -> tuple[Tensor, MelState]:
         Frames, shape (M, T), and the next state. A frame comes as soon as its window is complete, the
         first ones once there are enough samples to reflect the left edge.
     """
-    samples = torch.cat([state.samples, block])
-    heard = state.heard_samples + len(block)
-    if not state.frames:
-        if heard <= EDGE_SAMPLES:
-            return torch.zeros(FrontEnd().mels, 0), MelState(samples, 0, heard)
-        samples = torch.cat([samples[1 : EDGE_SAMPLES + 1].flip(0), samples])
-    return _complete(samples, state.frames, heard)
+    edge = state.edge_samples
+    samples, heard = torch.cat([state.samples, block]), state.heard_samples + len(block)
+    state = state._replace(samples=samples, heard_samples=heard)
+    if state.frames:
+        return _complete(state)
+    if heard <= edge:
+        return torch.zeros(state.front_end.mels, 0), state
+    return _complete(state._replace(samples=torch.cat([samples[1 : edge + 1].flip(0), samples])))
 
 
 def flush_mel(state: MelState) -> Tensor:
     """The frames (M, T) left at the end of the audio, with the right edge reflected.
 
-    Audio of at most 200 samples has no frames: it is too short to reflect, offline as well.
+    Audio of at most half a window has no frames: it is too short to reflect, offline as well.
     """
     if not state.frames:
-        return torch.zeros(FrontEnd().mels, 0)
-    # The overlap of two windows is longer than the edge, so the state always holds enough to reflect.
-    edge = state.samples[-EDGE_SAMPLES - 1 : -1].flip(0)
-    frames, _ = _complete(torch.cat([state.samples, edge]), state.frames, state.heard_samples)
-    return frames
+        return torch.zeros(state.front_end.mels, 0)
+    edge = state.samples[-state.edge_samples - 1 : -1].flip(0)
+    return _complete(state._replace(samples=torch.cat([state.samples, edge])))[0]
 
 
-def _complete(samples: Tensor, frames: int, heard_samples: int) -> tuple[Tensor, MelState]:
-    """All whole windows of samples that begin with one, and what the next window needs."""
-    count = max(0, (len(samples) - N_FFT) // HOP_SAMPLES + 1)
-    rest = samples[count * HOP_SAMPLES :].clone()
-    state = MelState(rest, frames + count, heard_samples)
+def _complete(state: MelState) -> tuple[Tensor, MelState]:
+    """All whole windows of the samples, and what the next one needs."""
+    front, waiting = state.front_end, state.samples[state.begun :]
+    count = max(0, (len(waiting) - front.window_samples) // front.hop_samples + 1)
+    start = state.begun + count * front.hop_samples
+    kept = min(start, len(state.samples) - state.edge_samples - 1)
+    rest = state.samples[kept:].clone()
+    after = state._replace(samples=rest, begun=start - kept, frames=state.frames + count)
     if not count:
-        return torch.zeros(FrontEnd().mels, 0), state
+        return torch.zeros(front.mels, 0), after
     # The edges are ours: windows begin where the samples do.
-    return log_mel(samples, center=False), state
+    return log_mel(waiting, front, center=False), after
 
 
 class SpotterState(NamedTuple):
@@ -102,10 +118,12 @@ class SpotterState(NamedTuple):
     Attributes:
         mel: Of the samples.
         model: Of the model, see ``KwsModel.stream``.
+        to_find: The classes that are words to find.
     """
 
     mel: MelState
     model: Any
+    to_find: tuple[int, ...]
 
 
 def _spotting(model: nn.Module) -> KwsModel:
@@ -114,56 +132,69 @@ def _spotting(model: nn.Module) -> KwsModel:
     return model
 
 
-def frames_back(model: nn.Module, asked: int | None, look_back: int = LOOK_BACK_FRAMES) -> int:
-    """How many model frames a stream looks back on: those asked for, or those of so many mel frames.
+def frames_back(model: nn.Module, asked: int | None, look_back: int | None = None) -> int:
+    """How many model frames a stream looks back on.
+
+    Args:
+        model: In any form.
+        asked: So many.
+        look_back: As many as fit into so many mel frames; where neither is given into those of 1.92 s at the
+            usual hop, or of a clip where that is longer.
 
     Raises:
         ModelError: The model cannot be read, or not be streamed.
     """
     if asked is not None:
         return asked
-    return buffer_frames(decision_frames(graph_of(_spotting(model).running())), look_back)
+    spotting = _spotting(model)
+    step = decision_frames(graph_of(spotting.running()))
+    if look_back is not None:
+        return buffer_frames(step, look_back)
+    return buffer_frames(step, clip_frames=spotting.spec.clip_frames)
 
 
-def ahead(model: nn.Module) -> str:
+def ahead(model: nn.Module, front_end: FrontEnd = UNNAMED.front_end) -> str:
     """How far ahead a model hears, for the terminal; empty where it does not."""
-    frames = delay_frames(graph_of(_spotting(model).running()))
-    ahead_ms = 1000 * frames / FrontEnd().frames_per_second
-    return f"; it hears {ahead_ms:g} ms ahead, and decides so much later" if frames else ""
+    ahead_ms = delay_frames(graph_of(_spotting(model).running())) * front_end.hop_ms
+    return f"; it hears {ahead_ms:g} ms ahead, and decides so much later" if ahead_ms else ""
 
 
-def init_spotter(model: KwsModel, max_buffer_len: int | None = MAX_BUFFER_LEN) -> SpotterState:
+def init_spotter(
+    model: KwsModel, max_buffer_len: int | None = MAX_BUFFER_LEN, task: Task = UNNAMED
+) -> SpotterState:
     """The state before the first block.
 
     Args:
         model: Shared by as many streams as there are states.
         max_buffer_len: How many model frames attention looks back on; None for all, and then memory
             grows with the audio.
+        task: What the model was trained for: its front end, and which classes are words to find.
     """
-    return SpotterState(init_mel(), model.init_state(1, max_buffer_len))
+    return SpotterState(init_mel(task.front_end), model.init_state(1, max_buffer_len), task.to_find)
 
 
-def spot(model: KwsModel, block: Block, state: SpotterState) -> tuple[list[Frame], SpotterState]:
+def spot(model: KwsModel, block: Block, state: SpotterState) -> tuple[list[Moment], SpotterState]:
     """The next block of a stream.
 
     Args:
-        model: Float, pruned or dynamically quantized, in evaluation mode.
+        model: Float, pruned, quantized or of integers, in evaluation mode.
         block: Samples at 16 kHz, shape (L,), int16, or float32 within [-1, 1].
         state: What ``init_spotter`` or the previous call gave; it is left as it was.
 
     Returns:
-        Time and keyword probability of each model frame that the block completed, and the next state.
+        Time and the words' probabilities of each model frame that the block completed, and the next state.
     """
     with torch.inference_mode():
         mel, mel_state = stream_mel(_samples(block), state.mel)
-        frames, model_state = _probabilities(model, mel, state, mel_state.heard_samples)
-    return frames, SpotterState(mel_state, model_state)
+        return _moments(model, mel, state._replace(mel=mel_state))
 
 
-def finish(model: KwsModel, state: SpotterState) -> list[Frame]:
+def finish(model: KwsModel, state: SpotterState) -> list[Moment]:
     """The model frames left at the end of the audio."""
     with torch.inference_mode():
-        return _probabilities(model, flush_mel(state.mel), state, state.mel.heard_samples)[0]
+        mel = flush_mel(state.mel)
+        frames = state.mel.frames + mel.shape[1]
+        return _moments(model, mel, state._replace(mel=state.mel._replace(frames=frames)))[0]
 
 
 def _samples(block: Block) -> Tensor:
@@ -177,18 +208,19 @@ def _samples(block: Block) -> Tensor:
     return torch.from_numpy(block.astype(np.float32))
 
 
-def _probabilities(
-    model: KwsModel, mel: Tensor, state: SpotterState, heard_samples: int
-) -> tuple[list[Frame], Any]:
-    """Feeds mel frames (M, T) one by one: it is the model that knows which of them complete a frame."""
-    frames, model_state = [], state.model
+def _moments(model: KwsModel, mel: Tensor, state: SpotterState) -> tuple[list[Moment], SpotterState]:
+    """Feeds mel frames (M, T) one by one: it is the model that knows which of them complete a frame.
+
+    The state of the samples is that after these frames; the model's, that before them.
+    """
+    moments, model_state = [], state.model
+    first = state.mel.frames - mel.shape[1]
     for index in range(mel.shape[1]):
         logits, model_state = model.stream(mel[None, :, index : index + 1], model_state)
         if logits.shape[1]:
-            seen = min((state.mel.frames + index) * HOP_SAMPLES + EDGE_SAMPLES, heard_samples)
-            probability = probabilities(logits[:, -1])[:, 1]
-            frames.append(Frame(seen / SAMPLE_RATE_HZ, float(probability[0])))
-    return frames, model_state
+            found = probabilities(logits[:, -1])[0, list(state.to_find)]
+            moments.append(Moment(state.mel.heard_s(first + index), tuple(found.tolist())))
+    return moments, state._replace(model=model_state)
 
 
 class StreamingSpotter:
@@ -198,34 +230,42 @@ class StreamingSpotter:
 
         spotter = StreamingSpotter(model)
         for block in stream_audio("talk.flac", block_samples=1280):
-            for time_s, probability in spotter.push(block):
+            for time_s, (probability,) in spotter.push(block):
                 print(time_s, probability)
     """
 
-    def __init__(self, model: nn.Module, max_buffer_len: int | None = MAX_BUFFER_LEN) -> None:
-        """Starts a stream.
+    def __init__(
+        self, model: nn.Module, max_buffer_len: int | None = MAX_BUFFER_LEN, task: Task = UNNAMED
+    ) -> None:
+        """Starts a stream; see ``init_spotter``.
 
         Raises:
             ModelError: The model is in a form that has no ``stream``.
         """
         self._model = _spotting(model).eval()
         self._max_buffer_len = max_buffer_len
-        self.state = init_spotter(self._model, max_buffer_len)
+        self.task = task
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all that was heard."""
+        self.state = init_spotter(self._model, self._max_buffer_len, self.task)
 
     @property
     def heard_s(self) -> float:
         """Seconds of audio received."""
         return self.state.mel.heard_samples / SAMPLE_RATE_HZ
 
-    def push(self, block: Block) -> list[Frame]:
-        """Time and probability of each model frame that the block completes."""
-        frames, self.state = spot(self._model, block, self.state)
-        return frames
+    def push(self, block: Block) -> list[Moment]:
+        """Time and the words' probabilities of each model frame that the block completes."""
+        moments, self.state = spot(self._model, block, self.state)
+        return moments
 
-    def finish(self) -> list[Frame]:
+    def finish(self) -> list[Moment]:
         """The frames left at the end of the audio; ``reset`` before the next stream."""
         return finish(self._model, self.state)
 
-    def reset(self) -> None:
-        """Forgets all that was heard."""
-        self.state = init_spotter(self._model, self._max_buffer_len)
+    def hear(self, blocks: Iterable[Block]) -> list[Moment]:
+        """A whole stream, from its beginning to its end."""
+        self.reset()
+        return [*chain.from_iterable(map(self.push, blocks)), *self.finish()]

@@ -1,4 +1,4 @@
-"""A run's probability tracks over joined streams of its validation and test speakers, made once and kept."""
+"""A run's tracks of each word over joined streams of its validation and test speakers, made once and kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from functools import cache
-from itertools import chain
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,14 @@ from models.errors import ResultsError
 from models.task import Task
 
 # Raised whenever the same run would give another track.
-TRACKS_VERSION = 1
+TRACKS_VERSION = 2
 SPLITS = ("validation", "test")
 
+# By split: those of one word, a track a joining; or those of one joining, a track a word.
 Tracks = dict[str, list[Track]]
 
 
-def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, say: Say) -> Tracks:
+def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, say: Say) -> list[Tracks]:
     """The tracks of a run's validation and test speakers, kept in its folder from then on.
 
     Args:
@@ -49,22 +50,24 @@ def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, 
         say: Gets a line before each joining that is listened to.
 
     Returns:
-        For each split a track a joining.
+        For each word to find its tracks.
 
     Raises:
         KwsError: The run or its corpus cannot be read.
     """
     run, record = run_at(path)
 
-    @cache
-    def opened() -> tuple[StreamingSpotter, Corpus, Task]:
-        corpus, task = corpus_of(run, data)
-        return StreamingSpotter(open_run(run.path)[1], max_buffer_len), corpus, task
+    task = run.task()
 
-    tracks: Tracks = {split: [] for split in SPLITS}
+    @cache
+    def opened() -> tuple[StreamingSpotter, Corpus]:
+        corpus, _ = corpus_of(run, data)
+        return StreamingSpotter(open_run(run.path)[1], max_buffer_len, task), corpus
+
+    tracks: list[Tracks] = [{split: [] for split in SPLITS} for _ in task.to_find]
     for seed in range(joinings):
-        kept = run.path / f"tracks-{_hash(run, record, max_buffer_len, seed)}.npz"
-        parts = load_tracks(kept)
+        kept = run.path / f"tracks-{_hash(run, record, task, max_buffer_len, seed)}.npz"
+        parts = load_tracks(kept, len(tracks))
         if parts is None:
             heard = opened()
             say(f"{record.label} ({run.run_id}): listening to joining {seed + 1} of {joinings}")
@@ -72,48 +75,56 @@ def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, 
             # A run folder that cannot be written to is left as it is.
             with suppress(PermissionError):
                 save_tracks(kept, parts)
-        for split in SPLITS:
-            tracks[split].append(parts[split])
-            if set(parts[split].clips) != set(tracks[split][0].clips):
+        for (word, of_word), split in product(enumerate(tracks), SPLITS):
+            of_word[split].append(parts[split][word])
+            if set(parts[split][word].clips) != set(of_word[split][0].clips):
                 raise ResultsError(f"{kept} is of other clips than the joining before it; remove both")
     return tracks
 
 
-def _hash(run: RunFolder, record: RunRecord, max_buffer_len: int, seed: int) -> str:
+def _hash(run: RunFolder, record: RunRecord, task: Task, max_buffer_len: int, seed: int) -> str:
     """Of all that determines a joining's tracks; a chain says how the weights are converted."""
     with reading(run.weights_file):
         weights = hashlib.sha256(run.weights_file.read_bytes()).hexdigest()
-    about = (record.model, record.chain, record.corpus_hash, record.keyword, max_buffer_len, seed)
+    about = (record.model, record.chain, record.corpus_hash, task.identity(), max_buffer_len, seed)
     return content_hash([TRACKS_VERSION, weights, *about])
 
 
-def listen_to(spotter: StreamingSpotter, corpus: Corpus, task: Task, split: str, seed: int) -> Track:
-    """A model's track over one joining of a split's clips."""
+def listen_to(spotter: StreamingSpotter, corpus: Corpus, split: str, seed: int) -> list[Track]:
+    """A model's tracks, one a word, over one joining of a split's clips."""
+    task = spotter.task
     joined = joined_stream(corpus, task, split, seed=seed)
-    spotter.reset()
     with threads(1):
-        blocks = (spotter.push(block) for block in render(joined, corpus))
-        frames = [*chain.from_iterable(blocks), *spotter.finish()]
-    rows = [clip.row for clip in joined.clips if clip.is_keyword]
-    spans = joined.keywords
-    spoken_s = [spoken_samples(corpus.waveforms[row]) / SAMPLE_RATE_HZ for row in rows]
-    return Track(
-        time_s=np.array([frame.time_s for frame in frames]),
-        probability=np.array([frame.probability for frame in frames]),
-        start_s=np.array([span.start_s for span in spans]),
-        end_s=np.array([span.end_s for span in spans]),
-        spoken_s=np.array([span.start_s for span in spans]) + spoken_s,
-        clips=np.array(rows, np.int64),
-        speakers=corpus.clips["speaker"].to_numpy()[rows].astype(str),
-        duration_s=joined.duration_s,
-    )
+        moments = spotter.hear(render(joined, corpus))
+    times = np.array([moment.time_s for moment in moments])
+    heights = np.array([moment.probabilities for moment in moments])
+    tracks = []
+    for word in range(len(task.to_find)):
+        rows = [clip.row for clip in joined.clips if clip.word == word]
+        starts, ends = np.array(joined.spans(word)).T
+        spoken_s = [spoken_samples(corpus.waveforms[row]) / SAMPLE_RATE_HZ for row in rows]
+        tracks.append(
+            Track(
+                time_s=times,
+                probability=heights[:, word],
+                start_s=starts,
+                end_s=ends,
+                spoken_s=starts + spoken_s,
+                clips=np.array(rows, np.int64),
+                speakers=corpus.clips["speaker"].to_numpy()[rows].astype(str),
+                duration_s=joined.duration_s,
+                warm_up_s=task.clip_s,
+            )
+        )
+    return tracks
 
 
-def save_tracks(path: Path, tracks: dict[str, Track]) -> None:
+def save_tracks(path: Path, tracks: Tracks) -> None:
     """Writes the tracks of one joining, as a whole or not at all."""
     values = {
-        f"{split}_{field.name}": getattr(track, field.name)
-        for split, track in tracks.items()
+        f"{split}_{word}_{field.name}": getattr(track, field.name)
+        for split, of_split in tracks.items()
+        for word, track in enumerate(of_split)
         for field in fields(Track)
     }
     buffer = io.BytesIO()
@@ -121,33 +132,27 @@ def save_tracks(path: Path, tracks: dict[str, Track]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def load_tracks(path: Path) -> dict[str, Track] | None:
+def load_tracks(path: Path, words: int = 1) -> Tracks | None:
     """The tracks of one joining; None where there are none that can be read: they are made again."""
     try:
         with reading(path):
             kept = read_arrays(path)
-            return {split: _track(kept, split) for split in SPLITS}
+            return {split: [_track(kept, f"{split}_{word}_") for word in range(words)] for split in SPLITS}
     except ResultsError:
         return None
 
 
-def _track(kept: Mapping[str, npt.NDArray[Any]], split: str) -> Track:
-    """A split's track; an error of any kind where the arrays are none."""
-    track = Track(
-        time_s=kept[f"{split}_time_s"],
-        probability=kept[f"{split}_probability"],
-        start_s=kept[f"{split}_start_s"],
-        end_s=kept[f"{split}_end_s"],
-        spoken_s=kept[f"{split}_spoken_s"],
-        clips=kept[f"{split}_clips"],
-        speakers=kept[f"{split}_speakers"],
-        duration_s=float(kept[f"{split}_duration_s"]),
-    )
+def _track(kept: Mapping[str, npt.NDArray[Any]], prefix: str) -> Track:
+    """A word's track of a split; an error of any kind where the arrays are none."""
+    values: dict[str, Any] = {field.name: kept[prefix + field.name] for field in fields(Track)}
+    values |= {name: float(values[name]) for name in ("duration_s", "warm_up_s")}
+    track = Track(**values)
     of_clips = (track.start_s, track.end_s, track.spoken_s, track.clips, track.speakers)
     for columns in ((track.time_s, track.probability), of_clips):
         if {column.shape for column in columns} != {(len(columns[0]),)} or not len(columns[0]):
             raise ValueError("columns that are not equally long")
-    numbers = (track.time_s, track.probability, *of_clips[:3], np.array(track.duration_s))
+    lengths = np.array([track.duration_s, track.warm_up_s])
+    numbers = (track.time_s, track.probability, *of_clips[:3], lengths)
     if not all(column.dtype == np.float64 and np.isfinite(column).all() for column in numbers):
         raise ValueError("a time or probability that is no number")
     if track.clips.dtype != np.int64 or track.speakers.dtype.kind != "U" or track.duration_s <= 0:

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from bench.figures.files import save_figure
 from bench.figures.look import DOTS_PER_INCH, SIZE_INCHES, legend_columns, plain_name, styled
 from bench.stress.conditions import FAMILIES, NEUTRAL
+from bench.stress.errors import asked, error_name, errors
 
 HEIGHT_INCHES, PANEL_INCHES, LINE_INCHES = 3.2, 2.6, 0.2
 LABELS = {
@@ -36,7 +37,7 @@ PLAIN_FROM = 0.001
 
 @styled()
 def draw_stress(table: pd.DataFrame, out: Path) -> list[Path]:
-    """Draws 1-AUC over each family's conditions, a line a model with its intervals, as PNG and SVG.
+    """Draws the error over each family's conditions, a line a model with its intervals, as PNG and SVG.
 
     Args:
         table: From ``stress``, or a ``stress.csv`` as pandas reads it.
@@ -59,6 +60,9 @@ def family_figure(table: pd.DataFrame, family: str) -> Figure:
         table: As in ``draw_stress``; holds rows of the family.
         family: Of ``FAMILIES``.
     """
+    title = f"{plain_name(table.iloc[0]['data'])}, {plain_name(asked(table))}"
+    name_of_error = error_name(table)
+    table = table.join(errors(table))
     rows = table[table["family"] == family].assign(kind=lambda part: part["kind"].fillna(""))
     clean = table[table["family"] == "clean"].assign(value=NEUTRAL[family])
     kinds = list(dict.fromkeys(rows["kind"]))
@@ -78,15 +82,14 @@ def family_figure(table: pd.DataFrame, family: str) -> Figure:
     for unused in panels[len(kinds) :]:
         unused.remove()
     _scale(panels[0], pd.concat([clean, rows]))
-    first = table.iloc[0]
     figure.supxlabel(LABELS[family], fontsize=10)
-    figure.supylabel("1 - AUC on test, lower is better", fontsize=10)
+    figure.supylabel(f"{name_of_error} on test, lower is better", fontsize=10)
     handles, texts = panels[0].get_legend_handles_labels()
     # Title and legend in one: two things outside the panels would be laid over each other.
     figure.legend(
         handles,
         texts,
-        title=f"{plain_name(first['data'])}, keyword {plain_name(first['keyword'])!r}",
+        title=title,
         title_fontsize=10,
         alignment="left",
         loc="outside upper left",
@@ -104,8 +107,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, family: str, names: Sequence[str]) ->
     for number, name in enumerate(names):
         own = rows[rows["name"] == name].set_index("value").reindex(values)
         aside = (number - (len(names) - 1) / 2) * SPREAD / max(len(names), 3)
-        at, height = np.arange(len(values)) + aside, own["one_minus_auc"].to_numpy(dtype=float)
-        ends = own[["one_minus_auc_low", "one_minus_auc_high"]].to_numpy(dtype=float)
+        at, height = np.arange(len(values)) + aside, own["error"].to_numpy(dtype=float)
+        ends = own[["error_low", "error_high"]].to_numpy(dtype=float)
         colour, marker = colours[number], MARKERS[number % len(MARKERS)]
         axes.plot(at, height, "-", c=colour, lw=1.3, marker=marker, ms=4.5, label=plain_name(name))
         axes.vlines(at, ends[:, 0], ends[:, 1], colors=[colour], lw=1.3, alpha=0.55)
@@ -121,13 +124,13 @@ def _tick(value: float, family: str) -> str:
 
 def _scale(axes: Axes, rows: pd.DataFrame) -> None:
     """Logarithmic above the least value; what is below, as an interval's end or no error at all, is cut."""
-    values = rows["one_minus_auc"]
+    values = rows["error"]
     least = values[values > 0].min()
     if math.isnan(least):
         return
     floor = least / 2
     axes.set_yscale("log", nonpositive="clip")
-    axes.set_ylim(floor, min(1.0, max(rows["one_minus_auc_high"].max(), values.max()) * 1.3))
+    axes.set_ylim(floor, min(1.0, max(rows["error_high"].max(), values.max()) * 1.3))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if 1 / floor < 200 else (1,)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())

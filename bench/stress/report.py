@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from bench.stress.errors import asked, error_name, errors
 from bench.terminal.tables import plain_table
 
 # Beside the conditions' names, in 80 columns.
@@ -16,7 +17,7 @@ MODELS_A_TABLE = 3
 
 
 def stress_tables(table: pd.DataFrame) -> tuple[list[Table], list[str]]:
-    """1-AUC of each model under each condition, and how many times its own clean one that is.
+    """The error of each model under each condition, and how many times its own clean one that is.
 
     Returns:
         Tables of a few models each, and lines that sum up.
@@ -25,14 +26,17 @@ def stress_tables(table: pd.DataFrame) -> tuple[list[Table], list[str]]:
     groups = [names[start : start + MODELS_A_TABLE] for start in range(0, len(names), MODELS_A_TABLE)]
     first = table.iloc[0]
     title = (
-        f"1-AUC on {first['data']}, keyword {first['keyword']!r}, and how many times the model's clean one"
+        f"{error_name(table)} on {first['data']}, {asked(table)}, and how many times the model's clean one"
     )
-    caption = f"{first['keyword_clips']} of {first['clips']} test clips are the keyword; lower is better"
-    return [_table(table, group, title, caption) for group in groups], summary(table)
+    of_keyword = f"{first['keyword_clips']} of " if "keyword_clips" in table else ""
+    are = " are the keyword" if of_keyword else ""
+    caption = f"{of_keyword}{first['clips']} test clips{are}; lower is better"
+    shown = table.join(errors(table))
+    return [_table(shown, group, title, caption) for group in groups], summary(table)
 
 
 def summary(table: pd.DataFrame) -> list[str]:
-    """One line a model and family: the mean ratio to its own clean 1-AUC, and the base's beside it.
+    """One line a model and family: the mean ratio to its own clean error, and the base's beside it.
 
     Means are geometric, over the conditions where both ratios are known.
     """
@@ -46,8 +50,8 @@ def summary(table: pd.DataFrame) -> list[str]:
         parts = [_compared(family, own, of_base) for family in dict.fromkeys(own["family"])]
         lines.append(f"{name}: {'; '.join(parts)}")
     said = (
-        "1-AUC grows by this factor over the model's own clean one (geometric mean of a family; it ends at "
-        "0.5, so a model that is poor when clean has less room)"
+        f"{error_name(table)} grows by this factor over the model's own clean one (geometric mean of a "
+        "family; there is an end to it, so a model that is poor when clean has less room)"
     )
     if not bases:
         lines.append("no base among the runs: give it too, to see its factors beside these")
@@ -90,7 +94,7 @@ def _table(table: pd.DataFrame, names: Sequence[str], title: str, caption: str) 
         row = [condition]
         for name in names:
             cell = cells.loc[(name, condition)]
-            row += [_share(float(cell["one_minus_auc"])), _times(float(cell["ratio_to_clean"]))]
+            row += [_share(float(cell["error"])), _times(float(cell["ratio_to_clean"]))]
         shown.add_row(*row, end_section=bool(ends))
     return shown
 

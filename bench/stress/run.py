@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bench.data.clips import corpus_of, refuse_unheard
+from bench.data.clips import corpus_of
 from bench.data.corpora.progress import progress_bar
 from bench.data.features import log_mel
 from bench.files import write_text_atomically
@@ -26,6 +26,7 @@ from bench.results.records import ROW_FILE, RunRecord
 from bench.results.runs import RunFolder
 from bench.results.table import load_results
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
+from bench.stress.errors import errors
 from bench.stress.waves import Material, degraded
 from bench.texts import several
 from bench.threads import threads
@@ -33,10 +34,11 @@ from compressors.chain import parse
 from models.errors import ResultsError
 from models.registry import family
 from models.shipped import shipped
-from models.task import UNNAMED
+from models.task import LEFT_OUT, SILENCE, KeywordTask, Task
 
 STRESS_FILE, STOPPED_FILE = "stress.csv", "stress-stopped.csv"
-MEASURES = ("one_minus_auc", "eer", "frr_at_far_1pct")
+# Beside those that head tables.
+MEASURES = ("eer", "frr_at_far_1pct", "macro_f1")
 # Clips of a condition in memory at a time: 33 MB of samples, and as much again while they are made.
 BLOCK_CLIPS = 512
 
@@ -93,35 +95,35 @@ def run_folders(table: Path, labels: Sequence[str], keyword: str | None = None) 
 
 
 def open_runs(paths: Sequence[Path]) -> list[Tried]:
-    """Runs of one corpus, split and keyword, each once, in the order given but for the base, which is first.
+    """Runs of one corpus, split and task, each once, in the order given but for the base, which is first.
 
     Raises:
         ResultsError: A folder holds no finished run, or runs do not belong together.
     """
-    found: dict[str, tuple[RunRecord, Path, nn.Module]] = {}
+    found: dict[str, tuple[RunRecord, Path, nn.Module, Task]] = {}
     for path in paths:
         _, record = run_at(path)
         run, model = open_run(path)
-        refuse_unheard(run.task(), "stress")
-        first = next(iter(found.values()), (record,))[0]
-        for column, what in (("corpus_hash", "corpora or splits"), ("keyword", "keywords")):
-            if record[column] != first[column]:
-                raise ResultsError(
-                    f"{first.run_id} and {record.run_id} are of different {what}; "
-                    "give runs of one corpus and one keyword"
-                )
-        found.setdefault(record.run_id, (record, run.path, model))
+        task = run.task()
+        first, _, _, of_first = next(iter(found.values()), (record, run.path, model, task))
+        same = {"corpora or splits": record.corpus_hash == first.corpus_hash, "tasks": task == of_first}
+        if strange := [what for what, alike in same.items() if not alike]:
+            raise ResultsError(
+                f"{first.run_id} and {record.run_id} are of different {strange[0]}; "
+                "give runs of one corpus and one task"
+            )
+        found.setdefault(record.run_id, (record, run.path, model, task))
     ordered = sorted(found.values(), key=lambda entry: entry[0].chain != "")
-    labels = [record.label for record, _, _ in ordered]
+    labels = [record.label for record, *_ in ordered]
     return [
         Tried(
             record.label if labels.count(record.label) == 1 else f"{record.label} ({record.run_id[-4:]})",
             record,
             path,
             model,
-            1 if shipped(model, converted=_converts(record, path), task=UNNAMED).alone else EVAL_BATCH,
+            1 if shipped(model, converted=_converts(record, path), task=task).alone else EVAL_BATCH,
         )
-        for record, path, model in ordered
+        for record, path, model, task in ordered
     ]
 
 
@@ -159,9 +161,11 @@ def stress(
         KwsError: The corpus is not there, or is not the one that the runs were trained on.
     """
     corpus, task = corpus_of(RunFolder(runs[0].path), data)
-    rows = corpus.indices("test")
+    every = corpus.indices("test")
     labels = corpus.labels(task)
-    material = Material(corpus, rows[labels[rows] == 0])
+    rows = every[labels[every] != LEFT_OUT]
+    spoken = corpus.clips["word"].ne(SILENCE).to_numpy()[every]
+    material = Material(corpus, every[spoken & ~np.isin(labels[every], task.to_find)])
     conditions = [CLEAN, *(condition for condition in CONDITIONS if condition.family in families)]
     for kind in dict.fromkeys(condition.kind for condition in conditions if condition.kind):
         if not material.has(kind):
@@ -172,7 +176,7 @@ def stress(
     with progress_bar("trying", len(conditions) * len(rows), progress) as advance:
         for condition in conditions:
             try:
-                scores = score_under(condition, runs, rows, material, advance)
+                scores = score_under(condition, runs, rows, material, task, advance)
             except KeyboardInterrupt:
                 if table:
                     say(
@@ -180,10 +184,8 @@ def stress(
                     )
                 raise
             for run, of_run in zip(runs, scores, strict=True):
-                table.append(
-                    _identity(run.record, run.name, condition)
-                    | measured(labels[rows], of_run, speakers, draws)
-                )
+                scored = Scored(task, labels[rows], of_run, speakers)
+                table.append(_identity(run.record, run.name, condition) | measured(scored, draws))
     return with_ratios(pd.DataFrame(table))
 
 
@@ -192,47 +194,47 @@ def score_under(
     runs: Sequence[Tried],
     rows: Rows,
     material: Material,
+    task: Task,
     advance: Callable[[int], None] = lambda _: None,
 ) -> list[Floats]:
-    """The keyword probability of every clip under a condition, by each run, shape (n,) each.
+    """The probabilities of every clip under a condition, by each run, shape (n, K) each.
 
     Waveforms and features are made once for all runs, a block in memory at a time.
     """
     scores: list[list[Floats]] = [[] for _ in runs]
     for start in range(0, len(rows), BLOCK_CLIPS):
         block = rows[start : start + BLOCK_CLIPS]
-        features = log_mel(torch.from_numpy(degraded(condition, block, material)))
+        features = log_mel(torch.from_numpy(degraded(condition, block, material)), task.front_end)
         for found, run in zip(scores, runs, strict=True):
             # A model of some thousand weights is slower on several threads.
             with threads(1):
                 logits = predict(run.model, features, np.arange(len(block)), run.batch)
-            found.append(probabilities(logits)[:, 1])
+            found.append(probabilities(logits))
         advance(len(block))
     return [np.concatenate(found) for found in scores]
 
 
-def measured(
-    labels: npt.NDArray[np.int64], scores: Floats, speakers: npt.NDArray[Any], draws: int
-) -> dict[str, float]:
-    """Each of ``MEASURES`` with its 95 % interval, and the counts of clips."""
-    scored = Scored.of(UNNAMED, labels, scores, speakers)
+def measured(scored: Scored, draws: int) -> dict[str, float]:
+    """The measures that head tables, and ``MEASURES``, with their 95 % intervals, and the counts of clips."""
     found: dict[str, float] = {}
     for measure in measures(scored.task):
-        if measure.name in MEASURES:
+        if measure.headline or measure.name in MEASURES:
             spread = measure.interval(scored, draws=draws)
             found |= {
                 measure.name: measure.value(scored),
                 f"{measure.name}_low": spread.low,
                 f"{measure.name}_high": spread.high,
             }
-    return found | {"clips": len(labels), "keyword_clips": int(labels.sum())}
+    keyword = {"keyword_clips": int(scored.labels.sum())} if isinstance(scored.task, KeywordTask) else {}
+    return found | {"clips": len(scored.labels)} | keyword
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds how many times a model's own clean 1-AUC its 1-AUC is; NaN where the clean one is 0."""
-    clean = table[table["family"] == "clean"].set_index("run_id")["one_minus_auc"]
+    """Adds how many times a model's own clean error its error is; NaN where the clean one is 0."""
+    error = table.assign(error=errors(table)["error"])
+    clean = error[error["family"] == "clean"].set_index("run_id")["error"]
     own = table["run_id"].map(clean)
-    return table.assign(ratio_to_clean=(table["one_minus_auc"] / own).where(own > 0))
+    return table.assign(ratio_to_clean=(error["error"] / own).where(own > 0))
 
 
 def save_stress(table: pd.DataFrame, out: Path, name: str = STRESS_FILE) -> Path:
@@ -243,9 +245,9 @@ def save_stress(table: pd.DataFrame, out: Path, name: str = STRESS_FILE) -> Path
 
 
 def _identity(record: RunRecord, name: str, condition: Condition) -> dict[str, Any]:
-    columns = ("run_id", "label", "chain", "model", "data", "corpus_hash", "split", "keyword", "seed")
-    about = {column: record[column] for column in columns}
-    return about | {
+    row = record.columns()
+    about = ("run_id", "label", "chain", "model", "data", "corpus_hash", "split", "keyword", "task", "seed")
+    return {column: row[column] for column in about if column in row} | {
         "name": name,
         "family": condition.family,
         "kind": condition.kind,

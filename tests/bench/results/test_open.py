@@ -40,7 +40,7 @@ from bench.running.pipeline import run_chain
 from bench.running.stages import _train
 from bench.running.ui import Ui
 from bench.stream.operation import Track, sweep
-from bench.stream.run import StreamConfig, keep_threshold, threshold_of
+from bench.stream.thresholds import keep_thresholds, thresholds_of
 from bench.stream.tracks import SPLITS, load_tracks, save_tracks, tracks_of
 from bench.stress.run import _converts
 from bench.threads import threads
@@ -72,8 +72,8 @@ def out(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path:
         for chain in ("sq+kd:hidden=4", "dq+kd:hidden=4"):
             run_chain(replace(config, chain=chain), folder)
     (student,) = (folder / "runs").glob("kd-*")
-    keep_threshold(RunFolder(student), 24, 0.5)
-    save_tracks(student / "tracks-0.npz", {split: track() for split in SPLITS})
+    keep_thresholds(RunFolder(student), CONFIG.task, 24, (0.5,))
+    save_tracks(student / "tracks-0.npz", {split: [track()] for split in SPLITS})
     return folder
 
 
@@ -284,12 +284,12 @@ def opens_scores(run: Path) -> None:
 
 
 def opens_threshold(run: Path) -> None:
-    assert 0 < threshold_of(RunFolder(run), StreamConfig(), 24)[0] <= 1
+    assert 0 < thresholds_of(RunFolder(run), CONFIG.task, 24, None)[0][0] <= 1
 
 
 def opens_tracks(run: Path) -> None:
     for found in (load_tracks(run / "tracks-0.npz") or {}).values():
-        assert np.isfinite(sweep([found]).miss_rate).all()
+        assert np.isfinite(sweep(found).miss_rate).all()
 
 
 @dataclass(frozen=True)
@@ -637,7 +637,7 @@ def test_kept_tracks_of_other_clips_are_refused(out: Path, tmp_path: Path) -> No
     run, said = copy(out, "kd", tmp_path), list[str]()
     tracks_of(run, None, 12, 2, said.append)
     _, last = sorted(set(run.glob("tracks-*.npz")) - {run / "tracks-0.npz"})
-    save_tracks(last, {split: track() for split in SPLITS})
+    save_tracks(last, {split: [track()] for split in SPLITS})
     with pytest.raises(KwsError, match=r"tracks-\w+\.npz is of other clips than the joining before it"):
         tracks_of(run, None, 12, 2, said.append)
     assert len(said) == 2

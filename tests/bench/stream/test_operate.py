@@ -17,7 +17,6 @@ from bench.config import Recipe, RunConfig
 from bench.results.records import RunRecord, save_record
 from bench.running.pipeline import run_chain
 from bench.stream.operate import (
-    LOOK_BACK,
     OperateConfig,
     Operated,
     line_names,
@@ -91,7 +90,7 @@ def test_one_row_a_run_and_point_and_two_figures(out: Path, base: Path) -> None:
 
 def test_a_point_is_what_bench_stream_finds_at_its_threshold(base: Path, tmp_path: Path) -> None:
     config = OperateConfig(joinings=1, rates_per_hour=(400.0,))
-    found = operate_one(base, None, config, lambda _: None)
+    (found,) = operate_one(base, None, config, lambda _: None)
     threshold = float(found.test.thresholds[found.chosen[0]])
     arguments = ["--threshold", repr(threshold), "--max-buffer-len", "12", "--out", tmp_path]
     result = CliRunner().invoke(main, ["stream", str(base), "test", *map(str, arguments)])
@@ -108,7 +107,7 @@ def test_tracks_are_kept_and_only_new_joinings_are_listened_to(
     run = tmp_path / base.name
     shutil.copytree(base, run, ignore=shutil.ignore_patterns("tracks-*"))
     said: list[str] = []
-    first = subject.tracks_of(run, None, 12, 1, said.append)
+    (first,) = subject.tracks_of(run, None, 12, 1, said.append)
     assert len(said) == 1
     (kept,) = run.glob("tracks-*.npz")
     written = kept.read_bytes()
@@ -118,12 +117,12 @@ def test_tracks_are_kept_and_only_new_joinings_are_listened_to(
 
     with monkeypatch.context() as patch:
         patch.setattr(subject, "corpus_of", no_corpus)
-        again = subject.tracks_of(run, None, 12, 1, said.append)
+        (again,) = subject.tracks_of(run, None, 12, 1, said.append)
     assert len(said) == 1
     for split in ("validation", "test"):
         for name, value in vars(first[split][0]).items():
             assert np.array_equal(value, getattr(again[split][0], name)), name
-    more = subject.tracks_of(run, None, 12, 2, said.append)
+    (more,) = subject.tracks_of(run, None, 12, 2, said.append)
     assert said[1:] == [f"B ({base.name}): listening to joining 2 of 2"]
     assert sorted(more["test"][1].clips) == sorted(first["test"][0].clips)
     assert more["test"][1].clips.tolist() != first["test"][0].clips.tolist()
@@ -140,7 +139,8 @@ def test_tracks_are_kept_and_only_new_joinings_are_listened_to(
 
 
 def test_delays_come_within_the_time_that_counts(base: Path) -> None:
-    tracks = subject.tracks_of(base, None, 12, 1, lambda _: None)["test"]
+    (of_word,) = subject.tracks_of(base, None, 12, 1, lambda _: None)
+    tracks = of_word["test"]
     threshold = 0.2
     assert sweep(tracks, np.array([threshold])).miss_rate[0] < 1
     delays = delays_ms(tracks, threshold)
@@ -197,7 +197,7 @@ def test_defaults_look_back_on_as_much_audio_whatever_the_model(family: str, sec
     """Decisions of 80, 40 and 10 ms."""
     assert OperateConfig().max_buffer_len is StreamConfig().max_buffer_len is None
     model = build(registry.family(family).default)
-    assert frames_back(model, None, LOOK_BACK) == second
+    assert frames_back(model, None, 96) == second
     assert frames_back(model, None) == two == buffer_frames(192 // two)
     assert frames_back(model, 7) == 7
 
@@ -212,7 +212,7 @@ def test_a_point_that_no_threshold_reaches_is_marked() -> None:
         for alarms, missed in ((3, np.zeros((2, 2))), (0, np.ones((2, 2))))
     )
     one = Operated(
-        RunRecord(seed=0, **about), validation, test, (1, 0), (np.empty(0), np.array([100.0, 300.0])), 12
+        RunRecord(seed=0, **about), "x", validation, test, (1, 0), (np.empty(0), np.array([100.0, 300.0])), 12
     )
     config = OperateConfig(rates_per_hour=(2.0, 8.0))
     console = Console(width=80, record=True, file=io.StringIO())

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench.stream.detection import Frame, Span
-from bench.stream.plot import Peaks, StreamPicture, draw_stream, probability_over_time
+from bench.stream.plot import Peaks, StreamPicture, WordPicture, draw_stream, probability_over_time
 
 
 def frames_of(probabilities: np.ndarray) -> list[Frame]:
@@ -37,11 +37,8 @@ def test_peaks_are_the_maximum_of_even_buckets(length: int) -> None:
 def picture(duration_s: float = 21.0, **changes: object) -> StreamPicture:
     frames = frames_of(np.exp(-((np.arange(0, duration_s, 0.08) - 10) ** 2)))
     fields = {
-        "frames": frames,
-        "threshold": 0.8,
-        "detections": [Frame(9.6, 0.85)],
+        "words": [WordPicture("happy", frames, 0.8, [Frame(9.6, 0.85)], [Span(9.0, 10.0)])],
         "duration_s": duration_s,
-        "keywords": [Span(9.0, 10.0)],
         "parts": ("speech", "keyword", "speech"),
     }
     return StreamPicture(**{**fields, **changes})
@@ -49,11 +46,13 @@ def picture(duration_s: float = 21.0, **changes: object) -> StreamPicture:
 
 def test_what_is_drawn() -> None:
     axes = Figure().subplots()
-    probability_over_time(picture(), axes)
+    shown = picture()
+    (word,) = shown.words
+    probability_over_time(shown, word, axes)
     grey, curve = axes.get_lines()[:2]
-    counted = [frame for frame in picture().frames if frame.time_s >= 1.0]
+    counted = [frame for frame in word.frames if frame.time_s >= 1.0]
     np.testing.assert_allclose(curve.get_ydata(), [frame.probability for frame in counted])
-    assert len(grey.get_ydata()) + len(counted) == len(picture().frames) + 1
+    assert len(grey.get_ydata()) + len(counted) == len(word.frames) + 1
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "keyword probability")
     assert [text.get_text() for text in axes.texts] == ["speech", "keyword", "speech"]
     assert [text.get_position()[0] for text in axes.texts] == [4.5, 9.5, 15.5]
@@ -66,7 +65,8 @@ def test_what_is_drawn() -> None:
 )
 def test_the_time_axis_reads_well(duration_s: float, unit: str, right: float) -> None:
     axes = Figure().subplots()
-    probability_over_time(picture(duration_s, parts=None), axes)
+    shown = picture(duration_s, parts=None)
+    probability_over_time(shown, shown.words[0], axes)
     assert axes.get_xlabel() == f"time ({unit})"
     assert axes.get_xlim() == (0, right)
 
@@ -79,5 +79,5 @@ def test_files_are_written_and_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_nothing_heard_can_be_drawn(tmp_path: Path) -> None:
-    silent = StreamPicture([], 0.5, [], 0.0)
+    silent = StreamPicture([WordPicture("happy", [], 0.5, [])], 0.0)
     assert len(draw_stream(silent, tmp_path, "nothing")) == 2

@@ -24,8 +24,9 @@ from bench.results.runs import RunFolder
 from bench.running.pipeline import run_chain
 from bench.stream.detection import Hysteresis
 from bench.stream.joined import render, speech_keyword_speech
-from bench.stream.run import StreamConfig, keep_threshold, listen, threshold_of
+from bench.stream.run import listen
 from bench.stream.spotter import StreamingSpotter
+from bench.stream.thresholds import THRESHOLDS_FILE, thresholds_of
 from bench.threads import threads
 from models.task import KeywordTask
 
@@ -60,7 +61,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory, tone_folder: Path) -> Path:
 @pytest.fixture(autouse=True)
 def thresholds(trained: Path) -> Iterator[None]:
     yield
-    (trained / subject.THRESHOLDS_FILE).unlink(missing_ok=True)
+    (trained / THRESHOLDS_FILE).unlink(missing_ok=True)
 
 
 def stream(*arguments: object, stdin: bytes | None = None) -> Result:
@@ -126,36 +127,14 @@ def test_joined_test_stream(trained: Path, tmp_path: Path) -> None:
     assert result.output.count("  keyword\n") == 6
     names = ["joined-test.png", "joined-test.svg", "speech-keyword-speech.png", "speech-keyword-speech.svg"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
-    kept = json.loads((trained / subject.THRESHOLDS_FILE).read_text())
+    kept = json.loads((trained / THRESHOLDS_FILE).read_text())
     assert re.search(rf"threshold {kept['12']:.4g} ", result.output)
-    assert threshold_of(RunFolder(trained), StreamConfig(), 12) == (
-        kept["12"],
+    assert thresholds_of(RunFolder(trained), KeywordTask("start"), 12, None) == (
+        (kept["12"],),
         "chosen on a joined stream of the validation speakers",
     )
     given = stream(trained, "test", "--max-buffer-len", "12", "--threshold", "1", "--out", tmp_path)
     assert "0 of 6 keyword clips found, 6 missed, 0 false alarms" in given.output
-
-
-def test_threshold_by_what_the_run_kept(trained: Path) -> None:
-    run, config = RunFolder(trained), StreamConfig()
-    with np.load(trained / "scores.npz") as scores:
-        others = scores["validation"][scores["validation_labels"] == 0, 1]
-    value, origin = threshold_of(run, config, 24)
-    assert value > others.max()
-    assert "single validation clips" in origin
-    keep_threshold(run, 24, 0.625)
-    keep_threshold(run, 12, 0.75)
-    assert threshold_of(run, config, 24)[0] == 0.625
-    assert threshold_of(run, StreamConfig(), 12)[0] == 0.75
-    assert threshold_of(run, StreamConfig(), 6)[0] == value
-    assert threshold_of(run, StreamConfig(threshold=0.3), 24) == (0.3, "given")
-
-
-def test_threshold_of_a_run_without_labels(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "scores.npz", validation=np.zeros(3), test=np.zeros(3))
-    value, origin = threshold_of(RunFolder(tmp_path), StreamConfig(), 24)
-    assert value == 0.5
-    assert "kept no labels" in origin
 
 
 @pytest.mark.parametrize("audio", ["-", "talk"])
@@ -251,7 +230,7 @@ def test_memory_is_constant_in_the_length_of_the_audio(trained: Path) -> None:
         blocks = (np.full(1280, 100, np.int16) for _ in range(seconds * 25 // 2))
         spotter = StreamingSpotter(model)
         tracemalloc.start()
-        heard = listen(spotter, blocks, Hysteresis(0.9), lambda _: None)
+        heard = listen(spotter, blocks, [Hysteresis(0.9)], lambda _: None)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert heard.duration_s == seconds

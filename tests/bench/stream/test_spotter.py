@@ -9,14 +9,16 @@ from torch import nn
 
 from bench.data.audio import read_clip
 from bench.data.features import log_mel
-from bench.stream.detection import Frame
+from bench.stream.detection import Frame, Moment
 from bench.stream.spotter import StreamingSpotter, finish, flush_mel, init_mel, init_spotter, spot, stream_mel
 from compressors.quantization.dynamic_quant import DynamicQuant
 from compressors.structured_prune import StructuredPrune
 from models.base import KwsModel
 from models.crnn import CrnnSpec
 from models.errors import ModelError
-from models.registry import build
+from models.front_end import FrontEnd
+from models.registry import base_spec, build
+from models.task import UNNAMED, KeywordTask, Task, WordsTask
 
 FORMS = ["float", "pruned", "dynamically quantized"]
 CUTTINGS = ["whole", "80 ms", "odd", "random"]
@@ -66,8 +68,8 @@ def cut(samples: npt.NDArray[np.int16], how: str) -> Iterator[npt.NDArray[np.int
         at += length
 
 
-def mel_of(samples: npt.NDArray[np.int16], how: str) -> torch.Tensor:
-    state, frames = init_mel(), []
+def mel_of(samples: npt.NDArray[np.int16], how: str, front_end: FrontEnd = UNNAMED.front_end) -> torch.Tensor:
+    state, frames = init_mel(front_end), []
     for block in cut(samples, how):
         mel, state = stream_mel(torch.from_numpy(block / np.float32(32768)), state)
         frames.append(mel)
@@ -76,8 +78,8 @@ def mel_of(samples: npt.NDArray[np.int16], how: str) -> torch.Tensor:
 
 def heard(model: nn.Module, samples: npt.NDArray[np.int16], how: str, buffer: int | None = 24) -> list[Frame]:
     spotter = StreamingSpotter(model, buffer)
-    frames = [frame for block in cut(samples, how) for frame in spotter.push(block)]
-    return frames + spotter.finish()
+    moments = [moment for block in cut(samples, how) for moment in spotter.push(block)]
+    return [moment.of(0) for moment in [*moments, *spotter.finish()]]
 
 
 @pytest.mark.parametrize("how", CUTTINGS)
@@ -88,6 +90,50 @@ def test_streamed_features_are_the_offline_ones(samples: int, how: str) -> None:
     assert streamed.shape == (40, samples // 160 + 1)
     offline = log_mel(torch.from_numpy(wave / np.float32(32768)).unsqueeze(0))[0]
     torch.testing.assert_close(streamed, offline, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("how", CUTTINGS)
+@pytest.mark.parametrize(
+    ("front_end", "shortest"),
+    [
+        (FrontEnd(window_ms=20, hop_ms=20, mels=20), 161),
+        (FrontEnd(window_ms=32, hop_ms=20), 257),
+        (FrontEnd(window_ms=16, hop_ms=5, mels=32), 129),
+        (FrontEnd(window_ms=64, hop_ms=64), 513),
+    ],
+)
+def test_streamed_features_of_any_front_end_are_the_offline_ones(
+    front_end: FrontEnd, shortest: int, how: str
+) -> None:
+    wave = noise(2)
+    for samples in (shortest, 3 * front_end.hop_samples, 16_000, 31_999):
+        streamed = mel_of(wave[:samples], how, front_end)
+        assert streamed.shape == (front_end.mels, samples // front_end.hop_samples + 1)
+        offline = log_mel(torch.from_numpy(wave[:samples] / np.float32(32768)), front_end)
+        torch.testing.assert_close(streamed, offline, atol=1e-4, rtol=0)
+    assert mel_of(wave[: shortest - 1], how, front_end).shape == (front_end.mels, 0)
+
+
+@pytest.mark.parametrize("family", ["crnn", "gru"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        WordsTask(("yes", "no", "up"), with_unknown=True, with_silence=True),
+        WordsTask(("yes", "no"), clip_s=1.5, front_end=FrontEnd(mels=20, hop_ms=20, window_ms=32)),
+        KeywordTask("yes", clip_s=0.5),
+    ],
+)
+def test_a_clip_of_any_task_ends_on_the_probabilities_that_it_is_scored_with(task: Task, family: str) -> None:
+    torch.manual_seed(0)
+    model = build(base_spec(family, task)).eval()
+    clip = noise(task.clip_s)
+    mel = log_mel(torch.from_numpy(clip / np.float32(32768)), task.front_end)
+    with torch.inference_mode():
+        offline = torch.softmax(model(mel.unsqueeze(0)).logits[0].double(), 0)
+    moments = StreamingSpotter(model, None, task).hear(cut(clip, "random"))
+    assert 0 <= task.clip_s - moments[-1].time_s < 8 * task.front_end.hop_ms / 1000
+    words = [offline[number].item() for number in task.to_find]
+    np.testing.assert_allclose(moments[-1].probabilities, words, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 200])
@@ -149,7 +195,7 @@ def test_streams_share_a_model_and_do_not_touch_a_state() -> None:
     samples = [noise(2, seed) for seed in (5, 6)]
     alone = [heard(model, wave, "80 ms") for wave in samples]
     states = [init_spotter(model), init_spotter(model)]
-    together: list[list[Frame]] = [[], []]
+    together: list[list[Moment]] = [[], []]
     for start in range(0, 32_000, 1280):
         for stream, wave in enumerate(samples):
             block = wave[start : start + 1280]
@@ -158,16 +204,17 @@ def test_streams_share_a_model_and_do_not_touch_a_state() -> None:
             assert again == frames
             together[stream] += frames
             states[stream] = after
-    assert [frames + finish(model, state) for frames, state in zip(together, states, strict=True)] == alone
+    both = [moments + finish(model, state) for moments, state in zip(together, states, strict=True)]
+    assert [[moment.of(0) for moment in moments] for moments in both] == alone
     assert alone[0] != alone[1]
 
 
 def test_float_blocks_are_the_int16_ones() -> None:
     model, samples = model_in("float"), noise(1)
     spotter = StreamingSpotter(model)
-    assert spotter.push(samples / np.float32(32768)) + spotter.finish() == heard(model, samples, "whole")
-    spotter.reset()
-    assert spotter.push(samples) + spotter.finish() == heard(model, samples, "whole")
+    whole = heard(model, samples, "whole")
+    for block in (samples / np.float32(32768), samples):
+        assert [moment.of(0) for moment in spotter.hear([block])] == whole
 
 
 def tensors(state: object) -> Iterator[torch.Tensor]:

@@ -16,7 +16,7 @@ from bench.results.runs import RunFolder
 from bench.results.table import load_results
 from bench.running.pipeline import run_chain
 from bench.stress.conditions import CLEAN, CONDITIONS, Condition
-from bench.stress.run import MEASURES, measured, open_runs, run_folders, score_under, with_ratios
+from bench.stress.run import measured, open_runs, run_folders, score_under, with_ratios
 from bench.stress.waves import Material
 from bench.threads import threads
 from models.errors import ResultsError
@@ -85,7 +85,7 @@ def test_clean_clips_score_as_in_the_row(out: Path, tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "stress.csv")
     rows = load_results(out / "results.csv").set_index("run_id")
     clean = table[table["family"] == "clean"].set_index("run_id")
-    for name in (*MEASURES, "clips", "keyword_clips"):
+    for name in ("au_fa_fr", "one_minus_auc", "eer", "frr_at_far_1pct", "clips", "keyword_clips"):
         for run_id in rows.index:
             assert clean.loc[run_id, name] == pytest.approx(rows.loc[run_id, name], abs=1e-12)
     assert set(table["family"]) == {"clean", "level"}
@@ -95,16 +95,16 @@ def test_scores_of_a_condition_do_not_depend_on_blocks_or_other_runs(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = open_runs(runs_of(out))
-    corpus, _ = corpus_of(RunFolder(tried[0].path), None)
+    corpus, task = corpus_of(RunFolder(tried[0].path), None)
     rows = corpus.indices("test")
-    material = Material(corpus, rows[corpus.labels(KeywordTask("start"))[rows] == 0])
+    material = Material(corpus, rows[corpus.labels(task)[rows] == 0])
     condition = Condition("snr", "white", 0.0)
-    both = score_under(condition, tried, rows, material)
+    both = score_under(condition, tried, rows, material, task)
     monkeypatch.setattr("bench.stress.run.BLOCK_CLIPS", 7)
-    (alone,) = score_under(condition, tried[1:], rows, material)
+    (alone,) = score_under(condition, tried[1:], rows, material, task)
     np.testing.assert_allclose(alone, both[1], atol=1e-6)
-    clean = score_under(CLEAN, tried, rows, material)
-    kept = np.load(tried[1].path / "scores.npz")["test"][:, 1]
+    clean = score_under(CLEAN, tried, rows, material, task)
+    kept = np.load(tried[1].path / "scores.npz")["test"]
     np.testing.assert_allclose(clean[1], kept, atol=1e-6)
     assert np.abs(both[0] - clean[0]).max() > 1e-3
 
@@ -114,10 +114,10 @@ def test_figures_are_those_of_scikit_learn_with_the_intervals_of_the_clips() -> 
     labels = (rng.random(300) < 0.3).astype(np.int64)
     scores = 1 / (1 + np.exp(-(rng.standard_normal(300) + 1.5 * labels)))
     speakers = rng.integers(0, 10, 300)
-    found = measured(labels, scores, speakers, draws=200)
-    assert found["one_minus_auc"] == pytest.approx(1 - roc_auc_score(labels, scores))
     scored = Scored.of(KeywordTask(""), labels, scores, speakers)
-    for name in MEASURES:
+    found = measured(scored, draws=200)
+    assert found["one_minus_auc"] == pytest.approx(1 - roc_auc_score(labels, scores))
+    for name in ("au_fa_fr", "one_minus_auc", "eer", "frr_at_far_1pct"):
         measure = measure_named(name)
         assert measure is not None
         spread = measure.interval(scored, draws=200)
@@ -183,7 +183,7 @@ def test_runs_that_do_not_belong_together_are_refused_in_one_line(out: Path, tmp
     (other,) = (out / "stop" / "runs").iterdir()
     result = stress(*runs_of(out), other, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "are of different keywords; give runs of one corpus and one keyword" in result.output
+    assert "are of different tasks; give runs of one corpus and one task" in result.output
     unfinished = shutil.copytree(other, tmp_path / "unfinished")
     (unfinished / "row.json").unlink()
     assert "holds no complete run: row.json is missing" in stress(unfinished).output
@@ -204,3 +204,21 @@ def test_runs_of_one_label_are_told_apart_and_none_is_taken_twice(out: Path, tmp
     row = (twin / "row.json").read_text().replace(base.name, "base-twin")
     (twin / "row.json").write_text(row)
     assert [run.name for run in open_runs([base, twin])] == [f"B ({base.name[-4:]})", "B (twin)"]
+
+
+def test_several_words_are_tried_by_their_own_measures(words_run: Path, tmp_path: Path) -> None:
+    result = stress(words_run, "--family", "rate", "--draws", 20, "--out", tmp_path)
+    assert result.exit_code == 0
+    table = pd.read_csv(tmp_path / "stress.csv")
+    clean = table[table["family"] == "clean"].iloc[0]
+    row = load_results(words_run.parents[1] / "results.csv").iloc[0]
+    for name in ("accuracy", "macro_f1", "clips"):
+        assert clean[name] == pytest.approx(row[name], abs=1e-12)
+    assert not {"keyword", "one_minus_auc", "keyword_clips"} & set(table.columns)
+    assert set(table["task"]) == {"words start stop + unknown"}
+    # Faster tones stay at their pitch; errors are what the accuracy lacks.
+    wrong = 1 - table.set_index("condition")["accuracy"]
+    expected = (wrong / wrong["clean"]) if wrong["clean"] else wrong * float("nan")
+    np.testing.assert_allclose(table["ratio_to_clean"], expected)
+    assert "1 - accuracy on tones, words start stop + unknown" in " ".join(result.output.split())
+    assert (tmp_path / "stress-rate.png").stat().st_size > 3000
