@@ -15,6 +15,7 @@ from bench.commands.compare import compare
 from bench.commands.data import data
 from bench.commands.export import export
 from bench.commands.figures import figures
+from bench.commands.import_ import import_
 from bench.commands.latency import latency
 from bench.commands.list_ import list_
 from bench.commands.mcu import mcu
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(run, ablate, list_, data, compare, figures, stream, operate, stress),
+    *(run, ablate, list_, import_, data, compare, figures, stream, operate, stress),
     *(export, latency, mcu, cache),
 )
 for command in COMMANDS:

@@ -127,6 +127,8 @@ class RunConfig:
         teacher_seed: Of the base's training; None: the same.
         split: ``speaker``, or ``random``: over clips, a fifth of them validation and test alike.
         device: The kind of device that it is trained and scored on: cpu, cuda or mps.
+        base: A file of the base's weights; None: it is trained.
+        base_hash: Of those weights; empty until they are read.
     """
 
     chain: str
@@ -141,10 +143,14 @@ class RunConfig:
     teacher_seed: int | None = None
     split: str = "speaker"
     device: str = "cpu"
+    base: str | None = None
+    base_hash: str = ""
 
     def values(self) -> dict[str, Any]:
-        """Plain values, as a run folder keeps them."""
-        return asdict(self) | {"task": task_values(self.task)}
+        """Plain values, as a run folder keeps them; of a base only where one is given."""
+        plain = asdict(self) | {"task": task_values(self.task)}
+        without = () if self.base is not None else ("base", "base_hash")
+        return {name: value for name, value in plain.items() if name not in without}
 
     @property
     def max_epochs(self) -> int:
@@ -158,7 +164,8 @@ class Repeats:
 
     Attributes:
         count: Seeds, from each configuration's own up.
-        fixed_teacher: One base, of the first seed, for all of them; else each seed has its own.
+        fixed_teacher: One base, of the first seed, for all of them; else each seed has its own, unless it is
+            given.
     """
 
     count: int = 1
@@ -176,7 +183,8 @@ class Repeats:
             of_task = list(group)
             for number in range(self.count):
                 for config in of_task:
-                    teacher = config.seed if self.fixed_teacher and number else None
+                    one = self.fixed_teacher or config.base is not None
+                    teacher = config.seed if one and number else None
                     yield replace(config, seed=config.seed + number, teacher_seed=teacher)
 
 

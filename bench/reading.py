@@ -5,15 +5,16 @@ Nothing here runs code from a file, and no file makes more of itself in memory t
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
@@ -21,9 +22,14 @@ import numpy.typing as npt
 
 from models.errors import KwsError, ResultsError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 # Of all arrays of a file together; some million clips.
 MOST_ARRAY_BYTES = 256 * 2**20
 REASON_CHARACTERS = 100
+# What our own .safetensors files are held against, among their metadata.
+CHECKSUM = "sha256"
 AGAIN = "remove its folder and make the run again"
 
 
@@ -113,6 +119,36 @@ def read_tensors(path: Path) -> Any:
                 raise ValueError(f"{member.filename} is compressed, and torch compresses nothing")
             _content(archive, member)
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def read_safetensors(path: Path, *, own: bool = True) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, held against their checksum; use it inside ``reading``.
+
+    Args:
+        path: The file.
+        own: It was written here, with a checksum; others may have none.
+    """
+    from safetensors.torch import load
+
+    data = path.read_bytes()
+    tensors = load(data)
+    kept = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {}).get(CHECKSUM)
+    if (own or kept is not None) and kept != tensors_hash(tensors):
+        raise ValueError("its tensors are not those of its checksum")
+    # The library gives them in any order.
+    return {name: tensors[name] for name in sorted(tensors)}
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of names, kinds, shapes and numbers, in the order of the names."""
+    import torch
+
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu()
+        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _content(archive: ZipFile, member: ZipInfo) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bench.config import RunConfig, recipe_named
@@ -44,6 +44,21 @@ class TaskRequest:
     def named(self) -> bool:
         """Whether anything says which words."""
         return bool(self.keyword or self.words or self.task)
+
+    def options(self) -> list[str]:
+        """What is given of the task, as the command line has it.
+
+        Examples:
+            >>> TaskRequest(keyword=("go",), clip_s=1.5).options()
+            ['--keyword', 'go', '--clip-s', '1.5']
+        """
+        words: list[str] = []
+        for entry in fields(TaskRequest):
+            value, option = getattr(self, entry.name), f"--{entry.name.replace('_', '-')}"
+            several = value if isinstance(value, tuple) else () if value in (None, False) else (value,)
+            for one in several:
+                words += [option] if one is True else [option, str(one)]
+        return words
 
     def tasks(self) -> list[Task]:
         """One for each keyword, or the one of the words, or the one that is named.
@@ -93,6 +108,7 @@ class Request(TaskRequest):
         versions: Augmented versions of each clip; None: the recipe's.
         seed: The first of the repeats.
         device: The kind of device to train and score on; auto: the first that there is.
+        base: A file of the base's weights, in place of its training.
     """
 
     model: str | None = None
@@ -103,6 +119,7 @@ class Request(TaskRequest):
     versions: int | None = None
     seed: int = 0
     device: str = "cpu"
+    base: str | None = None
 
     def configs(
         self, chains: Sequence[tuple[str, str]], target_metric: float | None = None
@@ -130,6 +147,7 @@ class Request(TaskRequest):
             seed=self.seed,
             split=self.split,
             device=device_named(self.device),
+            base=self.base,
         )
         return [
             replace(shared, task=task, chain=chain, label=label)

@@ -43,6 +43,12 @@ TASK = (
 TRAINING = (
     click.option("--model", help="The base to compress (see bench list).  [default: crnn]"),
     click.option(
+        "--base",
+        metavar="FILE",
+        help="Your own weights of the base, .safetensors or a state_dict of torch: it is not trained. bench "
+        "import FILE says what they fit.",
+    ),
+    click.option(
         "--data",
         default="synthetic",
         show_default=True,

@@ -20,7 +20,7 @@ Rows = tuple[Mapping[str, Any], ...]
 # What a row is of, besides its chain. Only rows that agree in all of it are averaged.
 IDENTITY = (
     *("data", "corpus_hash", "split", "task", "keyword", "clip_s", "mels", "window_ms", "hop_ms"),
-    *("model", "recipe", "max_epochs", "versions", "device"),
+    *("model", "base", "recipe", "max_epochs", "versions", "device"),
 )
 ROUNDING = 1e-9
 CHANGES = [

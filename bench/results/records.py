@@ -29,12 +29,14 @@ class RunRecord:
     ``choice_spread`` is how far apart on test the checkpoints lie that validation cannot tell from the
     chosen one. Ratios are of the base to this model, so that 20 means twenty times smaller. Peak memory is
     what the process had held at the most when the row was written, all rows before it included.
+    ``base`` is the hash of the base's weights where they were given; its own row has 0 epochs.
     """
 
     run_id: str
     label: str
     chain: str
     model: str
+    base: str = ""
     data: str
     corpus_hash: str
     keyword: str = ""
@@ -89,12 +91,13 @@ class RunRecord:
         return self.keyword or self.task
 
     def columns(self) -> dict[str, Any]:
-        """The whole row, flat, in the order of a table's columns; only a keyword's task has that column."""
+        """The whole row, flat, in a table's order of columns; ``keyword`` and ``base`` if there is one."""
         flat: dict[str, Any] = {}
         for each in fields(self):
             value = getattr(self, each.name)
             flat |= value if each.name == "quality" else {each.name: value}
-        return flat if self.keyword else {name: value for name, value in flat.items() if name != "keyword"}
+        without = [name for name in ("keyword", "base") if not flat[name]]
+        return {name: value for name, value in flat.items() if name not in without}
 
     def __getitem__(self, column: str) -> Any:
         """Any column; NaN for a measure that the row lacks, 0 for a count.

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from bench.files import file_name, write_atomically, write_text_atomically
-from bench.reading import AGAIN, is_text, read_object, read_tensors, reading
+from bench.reading import AGAIN, is_text, read_object, reading
 from bench.results.scores import SCORES_FILE
-from bench.results.weights import load_state, save_atomically
+from bench.results.weights import SAFETENSORS, load_state, read_state, save_state
 from compressors.chain import Chain, parse
 from models.base import KwsModel, ModelSpec, spec_values
 from models.budget import refuse_larger
@@ -59,8 +59,9 @@ class RunFolder:
 
     @property
     def weights_file(self) -> Path:
-        """The float weights."""
-        return self.path / "weights.pt"
+        """The float weights; earlier versions kept them as torch saves them."""
+        new, old = self.path / f"weights{SAFETENSORS}", self.path / "weights.pt"
+        return old if old.exists() and not new.exists() else new
 
     @property
     def checkpoint(self) -> Path:
@@ -91,7 +92,7 @@ class RunFolder:
         that torch only reads by running code from the file, so it is kept for its bytes, and the model is
         made again from the float weights.
         """
-        save_atomically(model.state_dict(), self.weights_file)
+        save_state(model.state_dict(), self.path / f"weights{SAFETENSORS}")
         if form.file:
             write_atomically(self.path / form.file, form.content())
 
@@ -157,7 +158,7 @@ class RunFolder:
                 model: KwsModel = build(spec)
             refuse_strange(model, self.task())
         with reading(self.weights_file):
-            load_state(model, read_tensors(self.weights_file))
+            load_state(model, read_state(self.weights_file))
         return model.eval(), chain
 
 

@@ -17,6 +17,7 @@ from bench.plugins import load_plugins
 from bench.processes import Line, begin_work, listen, tell
 from bench.results.records import RunRecord
 from bench.running.pipeline import base_config, check, run_chain
+from bench.running.stages import with_base
 from bench.running.ui import Ui
 from bench.training.state import Epoch
 from models.errors import KwsError
@@ -66,6 +67,7 @@ def run_all(
         KwsError: Wrong data or a wrong keyword, which would fail each chain alike.
         OSError: So would a place that cannot be written.
     """
+    configs = _with_bases(configs)
     if jobs == 1:
         return _in_turn(configs, out, ui, progress=True)
     outcome = Outcome()
@@ -78,6 +80,13 @@ def run_all(
         work = (Job(tuple(chains), out, tuple(plugins)) for chains in stage)
         _run_jobs(work, jobs, ui, outcome)
     return outcome
+
+
+def _with_bases(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Configurations that say which weights their bases' files hold; each file is read once."""
+    distinct = {(each.base, each.model, each.task): each for each in configs}
+    known = {key: with_base(each).base_hash for key, each in distinct.items()}
+    return [replace(each, base_hash=known[each.base, each.model, each.task]) for each in configs]
 
 
 def distinct_chains(configs: Iterable[RunConfig]) -> list[RunConfig]:

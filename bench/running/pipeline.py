@@ -21,7 +21,7 @@ from bench.quality.score import predict
 from bench.results.records import RunRecord, load_record
 from bench.results.runs import RunFolder
 from bench.results.table import append_record
-from bench.running.stages import Stage, make_stage
+from bench.running.stages import Stage, make_stage, with_base
 from bench.running.ui import Ui
 from bench.threads import TRAINING_THREADS, threads
 from bench.training.state import forget
@@ -53,6 +53,7 @@ def check(config: RunConfig) -> Chain:
         student = chain.surgery(trained)
     _refuse_short(student, config.task)
     _refuse_deaf(trained, chain, config.task)
+    with_base(config)
     if trained.spec != default:
         _refuse_costly(trained, config)
     return chain
@@ -111,6 +112,7 @@ def run_chain(
         KwsError: The chain, the model or the data cannot work; nothing was trained.
     """
     ui = ui or Ui()
+    config = with_base(config)
     chain = check(config)
     corpus = open_corpus(config.data, config.task, split=config.split, progress=progress)
     ui.opened(corpus.hash, corpus.about())
@@ -120,7 +122,7 @@ def run_chain(
     records: list[RunRecord] = []
     device = torch_device(config.device)
     for stage in stages:
-        how = config if stage.chain.trained.parts else base_config(config)
+        how = made_with(stage.chain, config)
         stage.run.path.mkdir(parents=True, exist_ok=True)
         with FileLock(stage.run.path / ".lock"), threads(TRAINING_THREADS), repeatable(device):
             found = load_record(stage.run.path)
@@ -143,12 +145,20 @@ def base_config(config: RunConfig) -> RunConfig:
     return config if seed == config.seed else replace(config, seed=seed, teacher_seed=None)
 
 
+def made_with(chain: Chain, config: RunConfig) -> RunConfig:
+    """The configuration that a stage is made with: students, and what trains on from a given base, have
+    seeds of their own.
+    """
+    own = chain.trained.parts or (config.base is not None and chain.tuning.parts)
+    return config if own else base_config(config)
+
+
 def plan(config: RunConfig, chain: Chain, corpus_hash: str, runs: Path) -> list[Stage]:
     """The stages of a chain: base, trained, converted, without repetition."""
     stages: dict[str, Stage] = {}
     for part in (parse("", base_spec(config.model, config.task)), chain.trained, chain):
         slug = "+".join(piece.token for piece in reversed(part.parts)) or "base"
-        how = config if part.trained.parts else base_config(config)
+        how = made_with(part, config)
         run = RunFolder(runs / f"{slug}-{content_hash(_identity(part, how, corpus_hash))}")
         source = stages[chain.trained.text].run if part.converts else None
         stages.setdefault(part.text, Stage(part, run, source))
@@ -164,13 +174,16 @@ def _identity(chain: Chain, config: RunConfig, corpus_hash: str) -> dict[str, An
         # The base has no teacher and no one to start from, and teaches as well as it can: no target.
         alone = replace(recipe, warm_start=False, teacher_ahead=False)
         settled = replace(settled, recipe=alone, target_metric=None)
-    if settled.teacher_seed is None:
+    if settled.teacher_seed is None or config.base is not None:
         settled = replace(settled, teacher_seed=settled.seed)
-    plain = {name: value for name, value in asdict(settled).items() if name not in ("split", "task")}
+    elsewhere = ("split", "task", "base", "base_hash")
+    plain = {name: value for name, value in asdict(settled).items() if name not in elsewhere}
     if config.device == "cpu":
         del plain["device"]  # so runs of versions that knew no other keep their names
+    given = {} if config.base is None else {"base": config.base_hash}
     return (
         plain
+        | given
         | config.task.identity()
         | {
             # The text of a chain omits its defaults, its parts hold them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from bench.config import RunConfig, seed_from
 from bench.cost import peak_memory_mb
 from bench.data.clips import Data
 from bench.device import placed, torch_device
-from bench.reading import AGAIN
+from bench.reading import AGAIN, tensors_hash
+from bench.results.given import given_base
 from bench.results.records import ROW_FILE, RunRecord, load_record, no_quality, save_record, task_columns
 from bench.results.runs import RunFolder
 from bench.running.columns import cost_columns, quality_columns, ratio_columns
@@ -26,6 +28,9 @@ from models.base import KwsModel
 from models.errors import ResultsError
 from models.registry import base_spec, build
 from models.shipped import shipped
+
+# What a base took that was given.
+NO_EFFORT: dict[str, Any] = {"epochs": 0, "train_seconds": 0.0}
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
         **task_columns(config.task),
         recipe=config.recipe.name,
         seed=config.seed,
-        teacher_seed=config.teacher_seed,
+        teacher_seed=None if config.base is not None else config.teacher_seed,
+        base=config.base_hash,
         split=config.split,
         quality=no_quality(config.task),
         target_metric=config.target_metric if stage.chain.trained.parts else None,
@@ -109,10 +115,39 @@ def _float_model(
         effort = _effort(training, target, before["epochs"], before["train_seconds"])
         choice = audit_choice(training, chain.tuning, data.clips, data.speakers)
         return training.best_model, effort | choice._asdict()
+    if config.base is not None and not chain.parts:
+        return given(config), NO_EFFORT
     training = _train(stage.run, chain, chain.prepare(_student(chain, base, config)), base, config, data, ui)
     effort = _effort(training, config.target_metric if chain.parts else None)
     choice = audit_choice(training, chain, data.clips, data.speakers)
     return chain.surgery(training.best_model), effort | choice._asdict()
+
+
+def given(config: RunConfig) -> KwsModel:
+    """The base that a configuration names a file for.
+
+    Raises:
+        ResultsError: It cannot be read or does not fit, or holds other weights than when it was first read.
+    """
+    assert config.base is not None
+    model = given_base(Path(config.base), config.model, config.task)
+    if config.base_hash not in ("", base_hash(model)):
+        raise ResultsError(f"{config.base} holds other weights than when this command began")
+    return model
+
+
+def base_hash(model: KwsModel) -> str:
+    """What a run knows a given base by."""
+    return tensors_hash(model.state_dict())[:16]
+
+
+def with_base(config: RunConfig) -> RunConfig:
+    """A configuration that says which weights its base's file holds, where it names one.
+
+    Raises:
+        ResultsError: As ``given`` does.
+    """
+    return config if config.base is None else replace(config, base_hash=base_hash(given(config)))
 
 
 def _effort(

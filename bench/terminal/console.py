@@ -121,7 +121,10 @@ class ConsoleUi(Ui):
         if record.status != "ok":
             self._print(f"{name}: {record.status}: {record.reason}")
             return
-        how = "was there already" if reused else f"{record.train_seconds:.0f} s of training"
+        trained = (
+            "no epoch of training" if record.epochs == 0 else f"{record.train_seconds:.0f} s of training"
+        )
+        how = "was there already" if reused else trained
         self._print(f"{name}: {validation_text(record)} on validation, {record.size_kb:.1f} KB ({how})")
 
 

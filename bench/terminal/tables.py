@@ -51,9 +51,7 @@ def summary_table(records: Sequence[RunRecord]) -> Table:
     title = f"{_title(first)}, seed {first.seed}"
     shown = headlines(records)
     caption = f"{_clips(records)}; {directions(shown)}"
-    if first.split == "random":
-        caption += RANDOM_SPLIT
-    table = plain_table(title, caption)
+    table = plain_table(title, caption + _notes(first))
     quality = [(f"validation_{shown[0].name}", f"{shown[0].text}\nvalid.", _small)] if shown else []
     quality += [(each.name, f"{each.text}\ntest", _small) for each in shown]
     for name, heading, _ in (*SUMMARY, *quality):
@@ -67,6 +65,12 @@ def _title(row: RunRecord) -> str:
     """What rows of one table have in common; nothing of a device that is the usual one."""
     where = "" if row.device == "cpu" else f", trained on {row.device}"
     return f"{row.model} on {row.data}, {row.task}, recipe {row.recipe}{where}"
+
+
+def _notes(record: RunRecord) -> str:
+    """What is to be known of all rows of a run."""
+    given = f"\nthe base was given, weights {record.base}, and not trained" if record.base else ""
+    return given + (RANDOM_SPLIT if record.split == "random" else "")
 
 
 def headlines(records: Sequence[RunRecord]) -> list[Measure]:
@@ -172,7 +176,7 @@ def repeats_table(records: Sequence[RunRecord]) -> Table:
     caption = (
         f"means over seeds {seeds[0]} to {seeds[-1]}, in brackets their 95 % interval; {_clips(records)}"
     )
-    table = plain_table(title, caption + (RANDOM_SPLIT if first.split == "random" else ""))
+    table = plain_table(title, caption + _notes(first))
     # One figure with its interval fits beside the rest: the one that rows are tested by.
     quality = compared_by(first.columns())
     figures = (f"{quality.text}\nvalid.", f"{quality.text}\ntest", "test\n(low, high)")

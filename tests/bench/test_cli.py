@@ -8,12 +8,17 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import save
+from torch import Tensor
 
 from bench.cli import main
 from bench.config import RunConfig
 from bench.results.table import load_results
 from compressors.chain import Chain
+from models.crnn import CrnnSpec
+from models.registry import build
 
 SMALL = ["--epochs", "1", "--keyword", "start"]
 
@@ -334,3 +339,59 @@ def test_a_run_says_where_everything_is_and_git_does_not_see_it(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     ignored = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
     assert "/out/" in ignored
+
+
+def altered(state: dict[str, Tensor], **tensors: Tensor | None) -> dict[str, Tensor]:
+    changed = state | {name.replace("__", "."): value for name, value in tensors.items()}
+    return {name: tensor for name, tensor in changed.items() if tensor is not None}
+
+
+BAD_BASES: dict[str, tuple[Callable[[dict[str, Tensor]], bytes | None], str]] = {
+    "nothing there": (lambda _: None, "no file "),
+    "empty": (lambda _: b"", "cannot be read as weights"),
+    "cut": (lambda state: save(state)[:-10], "cannot be read as weights"),
+    "audio": (lambda _: b"RIFF" + bytes(100), "cannot be read as weights"),
+    "another shape": (
+        lambda state: save(altered(state, classifier__bias=torch.zeros(12))),
+        "classifier.bias is 12, expected 2",
+    ),
+    "lacking": (lambda state: save(altered(state, classifier__bias=None)), "no classifier.bias, expected 2"),
+    "beyond": (lambda state: save(altered(state, other=torch.zeros(3))), "unexpected other, 3"),
+    "not finite": (
+        lambda state: save(altered(state, classifier__bias=torch.tensor([0, float("nan")]))),
+        "classifier.bias holds what is no finite number",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "said"), BAD_BASES.values(), ids=BAD_BASES)
+def test_a_base_that_is_none_stops_a_run_before_anything_is_made(
+    make: Callable[[dict[str, Tensor]], bytes | None], said: str, tone_folder: Path, tmp_path: Path
+) -> None:
+    content = make(build(CrnnSpec()).state_dict())
+    path, out = tmp_path / "my.safetensors", tmp_path / "out"
+    if content is not None:
+        path.write_bytes(content)
+    result = call("run", "--chain", "kd", "--base", path, "--data", tone_folder, "--out", out, *SMALL)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
+    assert str(path) in result.stderr
+    assert said in result.stderr
+    assert not out.exists()
+
+
+def test_a_run_of_a_base_of_one_s_own_says_so(finished: tuple[Path, Result], tone_folder: Path) -> None:
+    out = finished[0]
+    (base,) = (out / "runs").glob("base-*")
+    given = out.parent / "given"
+    arguments = ("--base", base, "--data", tone_folder, "--out", given, *SMALL)
+    refused = call("run", "--chain", "kd", *arguments)
+    assert (refused.exit_code, refused.stderr.startswith(f"bench: no file {base}")) == (2, True)
+    result = call("run", "--chain", "kd", "--base", base / "weights.safetensors", *arguments[2:])
+    assert result.exit_code == 0
+    assert " KB (no epoch of training)" in result.output
+    assert "the base was given" in result.output
+    table = load_results(given / "results.csv")
+    assert table["label"].tolist() == ["B", "KD"]
+    assert table["epochs"].tolist() == [0, 1]
+    for kind in ("distillation", "size_vs_epochs", "size_vs_macs"):
+        assert (given / "figures" / f"{kind}.png").stat().st_size > 5000

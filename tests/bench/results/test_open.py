@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load, save
 
 from bench.cli import main
 from bench.config import Recipe, RunConfig
@@ -29,6 +30,8 @@ from bench.data.clips import Data, corpus_of
 from bench.data.corpora.base import Corpus
 from bench.quality.metrics import two_classes
 from bench.quality.score import predict
+from bench.reading import CHECKSUM, tensors_hash
+from bench.results.given import given_base
 from bench.results.open import open_run, run_at
 from bench.results.records import RunRecord
 from bench.results.runs import RunFolder
@@ -85,6 +88,14 @@ def track() -> Track:
 def copy(out: Path, kind: str, to: Path) -> Path:
     (made,) = (out / "runs").glob(f"{kind}-*")
     return shutil.copytree(made, to / "runs" / made.name)
+
+
+def as_before(run: Path) -> Path:
+    """A run as earlier versions left it: its weights as torch saves them."""
+    new = run / "weights.safetensors"
+    (run / "weights.pt").write_bytes(saved(load(new.read_bytes())))
+    new.unlink()
+    return run
 
 
 def blind(data: bytes, rng: np.random.Generator) -> bytes:
@@ -159,6 +170,26 @@ def saved(value: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
+
+
+def in_safetensors(data: bytes, rng: np.random.Generator) -> bytes:
+    """The numbers under a checksum that is right again, or the header."""
+    if rng.random() < 0.5:
+        state = {name: tensor.clone() for name, tensor in load(data).items()}
+        changed = in_tensors(saved(state), rng)
+        tensors = {
+            name: tensor.contiguous()
+            for name, tensor in loaded(changed).items()
+            if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_complex()
+        }
+        return save(tensors, {CHECKSUM: tensors_hash(tensors)})
+    size = int.from_bytes(data[:8], "little")
+    return with_header(in_tree(json.loads(data[8 : 8 + size]), NASTY, rng), data[8 + size :])
+
+
+def with_header(header: object, content: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + content
 
 
 def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
@@ -274,6 +305,7 @@ class Read:
 READ = [
     Read("config.json", "kd", in_json, opens_config),
     Read("row.json", "kd", in_json, opens_row),
+    Read("weights.safetensors", "kd", in_safetensors, opens_model),
     Read("weights.pt", "kd", in_tensors, opens_model),
     Read("scores.npz", "kd", in_arrays, opens_scores),
     Read("model.kws", "sq+kd", in_kws, opens_model),
@@ -307,9 +339,27 @@ def try_mutants(path: Path, mutate: Mutate, opens: Callable[[], None]) -> int:
 @pytest.mark.parametrize("read", READ, ids=lambda read: read.file)
 def test_a_mutant_opens_or_is_refused_in_one_line(read: Read, out: Path, tmp_path: Path) -> None:
     run = copy(out, read.run, tmp_path)
+    if read.file == "weights.pt":
+        as_before(run)
     refused = try_mutants(run / read.file, read.mutate, lambda: read.opens(run))
     # Damaged tracks are made again instead.
     assert refused > MUTANTS / 2 or read.opens is opens_tracks
+
+
+@pytest.mark.parametrize(("mutate", "whole"), [(in_safetensors, save), (in_tensors, saved)])
+def test_a_mutant_of_a_base_s_file_is_taken_or_refused(
+    mutate: Mutate, whole: Callable[[Any], bytes], out: Path, tmp_path: Path
+) -> None:
+    """A file of someone else's: no checksum, and whatever is around the weights."""
+    state = load((copy(out, "base", tmp_path) / "weights.safetensors").read_bytes())
+    path = tmp_path / "my file"
+    path.write_bytes(whole(state if whole is save else {"epoch": 1, "state_dict": state}))
+
+    def opens() -> None:
+        model = given_base(path, "crnn", KeywordTask("start"))
+        assert predict(model, example_input(frames=101), np.zeros(1, np.int64)).isfinite().all()
+
+    assert try_mutants(path, mutate, opens) > MUTANTS / 3
 
 
 class GoingOn:
@@ -441,10 +491,12 @@ def test_malicious_archives_are_refused_unread(
     make: Callable[[Path], bytes], out: Path, going_on: GoingOn, tmp_path: Path
 ) -> None:
     run, proof = copy(out, "kd", tmp_path), tmp_path / "code was run"
+    old = as_before(copy(out, "kd", tmp_path / "old"))
     content = make(proof)
     for path, opens in (
         (run / "scores.npz", lambda: opens_scores(run)),
-        (run / "weights.pt", lambda: opens_model(run)),
+        (run / "weights.safetensors", lambda: opens_model(run)),
+        (old / "weights.pt", lambda: opens_model(old)),
         (going_on.epoch, going_on.is_audited),
         (going_on.run.checkpoint, going_on.goes_on),
     ):
@@ -457,6 +509,59 @@ def test_malicious_archives_are_refused_unread(
     (run / "tracks-0.npz").write_bytes(content)
     assert load_tracks(run / "tracks-0.npz") is None
     assert not proof.exists()
+
+
+def entry(shape: list[int], end: int, kind: str = "F32") -> dict[str, Any]:
+    return {"w": {"dtype": kind, "shape": shape, "data_offsets": [0, end]}}
+
+
+SAFETENSORS = {
+    "a header beyond the file": (2**40).to_bytes(8, "little") + b"{}",
+    "a header beyond numbers": b"\xff" * 8 + b"{}",
+    "a header of nothing": with_header(b""),
+    "a header that is a list": with_header([]),
+    "a header that is no JSON": with_header(b"{'w': 1}"),
+    "a deep header": with_header(b'{"a":' * 100_000),
+    "metadata that is no text": with_header({"__metadata__": {CHECKSUM: [1]}}),
+    "a shape beyond memory": with_header(entry([10**12], 4 * 10**12), bytes(16)),
+    "a shape beyond numbers": with_header(entry([2**40, 2**40], 4), bytes(4)),
+    "a negative shape": with_header(entry([-1], 4), bytes(4)),
+    "a shape of other bytes": with_header(entry([3], 16), bytes(16)),
+    "bytes of no tensor": with_header(entry([1], 4), bytes(400)),
+    "another kind": with_header(entry([1], 4, "F33"), bytes(4)),
+}
+
+
+@pytest.mark.parametrize("content", SAFETENSORS.values(), ids=SAFETENSORS)
+def test_malicious_safetensors_are_refused_unread(content: bytes, out: Path, tmp_path: Path) -> None:
+    run = copy(out, "kd", tmp_path)
+    (run / "weights.safetensors").write_bytes(content)
+    tracemalloc.start()
+    refused(partial(opens_model, run), run / "weights.safetensors")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * len(content) + 20 * 2**20
+
+
+def test_weights_are_those_of_their_checksum(out: Path, tmp_path: Path) -> None:
+    run = copy(out, "kd", tmp_path)
+    path = run / "weights.safetensors"
+    whole = path.read_bytes()
+    # The last byte but one of a number: it stays finite.
+    for altered in (whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:], save(load(whole))):
+        path.write_bytes(altered)
+        with pytest.raises(KwsError, match="not those of its checksum"):
+            open_run(run)
+
+
+def test_weights_of_earlier_versions_give_the_same_model(out: Path, tmp_path: Path) -> None:
+    new, old = copy(out, "kd", tmp_path), as_before(copy(out, "kd", tmp_path / "old"))
+    heard = example_input(frames=101)
+    logits = [open_run(run)[1](heard).logits for run in (new, old)]
+    assert torch.equal(*logits)
+    # Where both lie, the new one counts.
+    (new / "weights.pt").write_bytes(b"nothing")
+    assert torch.equal(open_run(new)[1](heard).logits, logits[0])
 
 
 def test_what_nothing_reads_may_be_anything(out: Path, tmp_path: Path) -> None:
@@ -473,13 +578,13 @@ COMMANDS = [
     (["stream", "RUN", "test"], "kd", "row.json", "cannot be loaded"),
     (["stream", "RUN", "AUDIO"], "kd", "scores.npz", "cannot be loaded"),
     (["operate", "RUN"], "kd", "row.json", "cannot be loaded"),
-    (["operate", "RUN"], "kd", "weights.pt", "cannot be loaded"),
+    (["operate", "RUN"], "kd", "weights.safetensors", "cannot be loaded"),
     (["stress", "RUN"], "kd", "row.json", "cannot be loaded"),
-    (["stress", "RUN"], "kd", "weights.pt", "cannot be loaded"),
+    (["stress", "RUN"], "kd", "weights.safetensors", "cannot be loaded"),
     (["export", "RUN"], "sq+kd", "model.kws", "no .kws file"),
     (["export", "RUN", "--format", "onnx"], "kd", "config.json", "cannot be loaded"),
     (["export", "RUN", "--format", "c"], "kd", "config.json", "such as sq+ad+kd"),
-    (["latency", "RUN"], "kd", "weights.pt", "cannot be loaded"),
+    (["latency", "RUN"], "kd", "weights.safetensors", "cannot be loaded"),
     (["mcu", "RUN"], "sq+kd", "config.json", "cannot be loaded"),
     (["compare", "TABLE", "--test", "all"], "kd", "scores.npz", "cannot be loaded"),
 ]
@@ -507,7 +612,7 @@ def test_every_command_says_what_is_damaged_in_one_line(
 
 def test_a_run_going_on_from_a_damaged_base_says_so(out: Path, tone_folder: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, chain="kd:hidden=5", data=str(tone_folder))
-    for file in ("row.json", "weights.pt"):
+    for file in ("row.json", "weights.safetensors"):
         there = shutil.copytree(out, tmp_path / file)
         (base,) = (there / "runs").glob("base-*")
         (base / file).write_bytes(b"nothing")

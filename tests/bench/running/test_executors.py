@@ -3,18 +3,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import bench.running.executors as subject
-from bench.config import Recipe, RunConfig
+from bench.config import Recipe, Repeats, RunConfig
 from bench.results.records import RunRecord
 from bench.results.table import load_results
 from bench.running.executors import Job, Outcome, run_all
 from bench.running.ui import Ui
-from models.errors import CorpusError
+from models.crnn import CrnnSpec
+from models.errors import CorpusError, ResultsError
+from models.registry import build
 from models.task import KeywordTask
 
 RECIPE = Recipe(versions=1, batch_size=64)
@@ -51,6 +54,52 @@ def test_two_at_once_give_the_rows_of_one_after_the_other(tone_folder: Path, tmp
         assert (tables[0][column] == tables[1][column].reindex(tables[0].index)).all()
     assert together.lines.count("started B") == 1, "the base is trained once"
     assert {f"finished {label}" for label in ("B", "DQ+B", "KD", "DQ+KD", "AD+KD")} <= set(together.lines)
+
+
+@pytest.mark.slow
+def test_workers_share_the_base_that_is_given(tone_folder: Path, tmp_path: Path) -> None:
+    (base,) = run_all(configs(tone_folder, ""), tmp_path / "trained", Told()).records
+    path = tmp_path / "trained" / "runs" / base / "weights.safetensors"
+    given = [replace(each, base=str(path)) for each in configs(tone_folder, "kd", "qat")]
+    work = list(Repeats(2).of(given))
+    told = Told()
+    two, one = run_all(work, tmp_path / "two", told, jobs=2), run_all(work, tmp_path / "one", Told())
+    assert two.failures == one.failures == []
+    assert set(two.records) == set(one.records)
+    assert len(one.records) == 1 + 2 * 2
+    assert "started B" not in told.lines
+
+
+def test_a_base_s_file_is_read_once_however_many_runs_there_are(
+    tone_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def with_base(config: RunConfig) -> RunConfig:
+        read.append(config.task.text)
+        return replace(config, base_hash=f"of {config.task.text}")
+
+    monkeypatch.setattr(subject, "with_base", with_base)
+    work = [*configs(tone_folder, "kd", "dq"), *configs(tone_folder, "kd", keyword="stop")]
+    found = subject._with_bases([replace(each, base="my.pt") for each in work])
+    assert read == ["keyword start", "keyword stop"]
+    assert [each.base_hash for each in found] == ["of keyword start"] * 2 + ["of keyword stop"]
+    assert [each.chain for each in found] == ["kd", "dq", "kd"]
+
+
+def test_a_base_s_file_must_not_change_between_runs(tone_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "my.pt"
+
+    class Changes(Ui):
+        """Another base stands in the file once the first is measured."""
+
+        def finished(self, record: RunRecord, reused: bool, job: int = 0) -> None:
+            torch.save(build(CrnnSpec()).state_dict(), path)
+
+    torch.save(build(CrnnSpec()).state_dict(), path)
+    work = [replace(each, base=str(path)) for each in configs(tone_folder, "", "dq")]
+    with pytest.raises(ResultsError, match="other weights than when this command began"):
+        run_all(work, tmp_path / "out", Changes())
 
 
 def test_a_chain_that_fails_does_not_stop_the_rest(

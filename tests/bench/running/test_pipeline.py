@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.comparing.summary import summarise
 from bench.comparing.tables import compare_all
-from bench.config import Recipe, RunConfig
+from bench.config import Recipe, Repeats, RunConfig
 from bench.cost import BYTES_PER_KB
 from bench.data.clips import Data
 from bench.data.corpora import open_corpus
@@ -25,6 +26,7 @@ from bench.presets import load_preset
 from bench.quality.metrics import au_fa_fr
 from bench.quality.resampling import FARS, MEASURES
 from bench.quality.score import predict, probabilities
+from bench.reading import tensors_hash
 from bench.results.records import RunRecord, load_record
 from bench.results.runs import RunFolder
 from bench.results.table import load_results
@@ -227,7 +229,7 @@ def test_an_integer_model_is_its_file(chain: str, tmp_path: Path, tone_corpus: C
     log = Log()
     _, trained, shipped = run_chain(replace(CONFIG, chain=chain, epochs=2), tmp_path, log)
     folder = RunFolder(tmp_path / "runs" / shipped.run_id)
-    assert {path.name for path in folder.path.iterdir()} >= {"model.kws", "weights.pt", "row.json"}
+    assert {path.name for path in folder.path.iterdir()} >= {"model.kws", "weights.safetensors", "row.json"}
     assert (folder.path / "model.kws").stat().st_size == shipped.artifact_bytes == 1024 * shipped.size_kb
     parts = (shipped.payload_bytes, shipped.scale_bytes, shipped.container_bytes)
     assert sum(part or 0 for part in parts) == shipped.artifact_bytes
@@ -240,7 +242,7 @@ def test_an_integer_model_is_its_file(chain: str, tmp_path: Path, tone_corpus: C
     assert shipped.epochs == 2 + 2 * tuned
     assert (folder.path / "history.csv").exists() == tuned
     assert log.trained[2:] == (["QAT(bits=8/gru.hh=4)+AD+KD 0/2"] if tuned else [])
-    weights = torch.load(folder.path / "weights.pt")
+    weights = load_file(folder.path / "weights.safetensors")
     assert set(weights) == set(build(CrnnSpec()).state_dict()), "ordinary float weights"
     before = RunFolder(tmp_path / "runs" / trained.run_id).load_model().state_dict()
     assert torch.equal(weights["classifier.weight"], before["classifier.weight"]) != tuned
@@ -574,3 +576,94 @@ def test_the_number_of_threads_changes_no_number(tmp_path: Path) -> None:
         with threads(count):
             rows.append(settled(run_chain(how, tmp_path / str(count))))
     assert rows[0] == rows[1]
+
+
+def test_runs_without_a_base_of_their_own_keep_their_names() -> None:
+    """As they were called before one could be given."""
+    named = {
+        (0, None): ["base-f86718555706c587", "kd-ad03c1a4d3d2e922", "qat+kd-5eb067a0b37b805f"],
+        (3, 1): ["base-ed44206b0688aaf1", "kd-2c037c39436bd9a0", "qat+kd-bd0cec7a5bd1092a"],
+    }
+    for (seed, teacher), names in named.items():
+        config = RunConfig(chain="qat+kd", seed=seed, teacher_seed=teacher)
+        assert [stage.run.run_id for stage in plan(config, check(config), "hash", Path())] == names
+
+
+def weights_of(out: Path, record: RunRecord) -> Path:
+    return out / "runs" / record.run_id / "weights.safetensors"
+
+
+def measured(record: RunRecord) -> dict[str, str]:
+    """What is measured on a model, but for times and what its training took; as text, for NaN."""
+    cost = ("macs", "params", "size_kb", "artifact_bytes", "size_ratio", "status", "label", "model", "task")
+    return {name: repr(value) for name, value in record.quality.items()} | {
+        name: repr(record[name]) for name in cost
+    }
+
+
+def test_a_base_that_is_given_is_measured_and_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, chain="qat+ad+kd")
+    before = run_chain(config, tmp_path / "trained", Log())
+    tensors = load_file(weights_of(tmp_path / "trained", before[0]))
+    (tmp_path / "my.safetensors").write_bytes(weights_of(tmp_path / "trained", before[0]).read_bytes())
+    torch.save({"epoch": 9, "state_dict": tensors}, tmp_path / "my.pt")
+    steps: list[str] = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: (steps.append(""), step(self))[1])
+    found = {}
+    for name in ("my.safetensors", "my.pt"):
+        log, given = Log(), replace(config, base=str(tmp_path / name))
+        run_chain(replace(given, chain=""), tmp_path / name[3:], log)
+        assert (log.trained, steps) == ([], [])
+        found[name] = run_chain(given, tmp_path / name[3:], log)
+        assert log.trained == ["AD+KD 0/1", "QAT+AD+KD 0/1"]
+        assert log.reused == ["B"]
+        steps.clear()
+    rows = found["my.safetensors"]
+    assert [row.run_id for row in rows] == [row.run_id for row in found["my.pt"]]
+    assert not {row.run_id for row in rows} & {row.run_id for row in before}
+    assert [measured(row) for row in rows] == [measured(row) for row in before], "the same teacher"
+    base = rows[0]
+    assert (base.epochs, base.best_epoch, base.train_seconds, base.choice_checkpoints) == (0, None, 0, None)
+    assert {row.base for row in rows} == {tensors_hash(tensors)[:16]}
+    assert not (weights_of(tmp_path / "safetensors", base).parent / "history.csv").exists()
+    assert (
+        weights_of(tmp_path / "safetensors", base).read_bytes() == (tmp_path / "my.safetensors").read_bytes()
+    )
+    table = load_results(tmp_path / "safetensors" / "results.csv")
+    assert set(table["base"]) == {base.base}
+    assert "base" not in load_results(tmp_path / "trained" / "results.csv")
+
+
+def test_rows_of_a_given_base_and_of_a_trained_one_are_no_repeats(tmp_path: Path) -> None:
+    trained = run_chain(replace(CONFIG, chain=""), tmp_path, Log())[0]
+    run_chain(replace(CONFIG, chain="", base=str(weights_of(tmp_path, trained))), tmp_path, Log())
+    summary = summarise(load_results(tmp_path / "results.csv"))
+    assert summary["runs"].tolist() == [1, 1]
+
+
+def test_repeats_share_the_base_that_is_given(tmp_path: Path) -> None:
+    trained = run_chain(replace(CONFIG, chain=""), tmp_path / "trained", Log())[0]
+    path = weights_of(tmp_path / "trained", trained)
+    log = Log()
+    given = [replace(CONFIG, chain=chain, base=str(path)) for chain in ("kd", "qat")]
+    rows = [run_chain(config, tmp_path / "given", log) for config in Repeats(2).of(given)]
+    assert len({of_run[0].run_id for of_run in rows}) == 1
+    assert len({of_run[-1].run_id for of_run in rows}) == 4
+    assert log.trained == ["KD 0/1", "QAT+B 0/1"] * 2
+    # A seed is the same run, whoever else is repeated.
+    alone = run_chain(replace(given[0], seed=1), tmp_path / "given", Log())
+    assert alone[-1].run_id == rows[2][-1].run_id
+    assert rows[2][-1].teacher_seed is None
+
+
+def test_a_base_that_changed_meanwhile_is_refused(tmp_path: Path) -> None:
+    trained = run_chain(replace(CONFIG, chain=""), tmp_path / "trained", Log())[0]
+    config = replace(
+        CONFIG, chain="kd", base=str(weights_of(tmp_path / "trained", trained)), base_hash="0" * 16
+    )
+    with pytest.raises(ResultsError, match="holds other weights than when this command began"):
+        run_chain(config, tmp_path / "given", Log())
+    assert not (tmp_path / "given").exists()

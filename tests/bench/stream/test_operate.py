@@ -58,7 +58,7 @@ def operate(*arguments: object) -> Result:
 
 def test_one_row_a_run_and_point_and_two_figures(out: Path, base: Path) -> None:
     (quantized,) = (out / "runs").glob("dq-*")
-    result = operate(base, quantized / "weights.pt", base, "--joinings", "2")
+    result = operate(base, quantized / "weights.safetensors", base, "--joinings", "2")
     assert result.exit_code == 0
     folder = out / "operate" / "start"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -133,7 +133,7 @@ def test_tracks_are_kept_and_only_new_joinings_are_listened_to(
     assert len(said) == 4
     assert subject.load_tracks(kept) is not None
     # Other weights, other tracks.
-    (run / "weights.pt").write_bytes(b"other")
+    (run / "weights.safetensors").write_bytes(b"other")
     with pytest.raises(subject.ResultsError, match="cannot be loaded"):
         subject.tracks_of(run, None, 12, 1, said.append)
 

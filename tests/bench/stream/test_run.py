@@ -88,7 +88,9 @@ def test_a_file_of_the_run_and_the_quantized_run_stand_for_it(
 ) -> None:
     options = ("--threshold", "0.8", "--max-buffer-len", "12", "--out", tmp_path)
     first = stream(trained, talk, *options)
-    assert detections(stream(trained / "weights.pt", talk, *options).output) == detections(first.output)
+    assert detections(stream(trained / "weights.safetensors", talk, *options).output) == detections(
+        first.output
+    )
     (quantized,) = trained.parent.glob("dq-*")
     ((time_s, _),) = detections(stream(quantized, talk, *options).output)
     assert time_s == pytest.approx(detections(first.output)[0][0], abs=0.25)
@@ -184,7 +186,7 @@ def test_wrong_input_is_one_line(trained: Path, tone_folder: Path, talk: Path, t
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "config.json").write_bytes((trained / "config.json").read_bytes())
-    (damaged / "weights.pt").write_bytes(b"nothing")
+    (damaged / "weights.safetensors").write_bytes(b"nothing")
     (tmp_path / "file").touch()
     cases = [
         ((tmp_path / "nowhere", talk), "no run at"),
