@@ -25,7 +25,13 @@ import click
 
 from models.registering import REGISTRIES, Registry
 
-GROUPS = ("kws_bench.models", "kws_bench.compressors", "kws_bench.corpora", "kws_bench.measures")
+GROUPS = (
+    "kws_bench.models",
+    "kws_bench.compressors",
+    "kws_bench.corpora",
+    "kws_bench.tasks",
+    "kws_bench.measures",
+)
 OWN_PACKAGES = ("bench", "compressors", "models")
 
 

@@ -23,8 +23,8 @@ FLOORS = (
     ("studies",),
     ("terminal",),
     ("stream", "stress", "ship"),
-    ("commands",),
-    ("cli",),
+    ("commands", "loaded"),
+    ("cli", "api"),
     ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -50,6 +50,19 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("bench ")]
 
 
+def test_the_lines_of_python_run(tone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand there, but for a folder, a keyword and recordings that exist, and one epoch."""
+    (lines,) = re.findall(r"^```python\n(import bench\n.*?)^```", README, re.S | re.M)
+    clip = next(tone_folder.glob("start/*.wav"))
+    lines = lines.replace('"path/to/folder"', f'r"{tone_folder}", epochs=1, versions=1').replace(
+        "happy", "start"
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(lines.replace('"clip.wav"', f'r"{clip}"').replace('"talk.wav"', f'r"{clip}"'), {})
+    assert list((tmp_path / "firmware" / "kws").glob("*.c"))
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 3
+
+
 @pytest.mark.parametrize("line", commands())
 def test_every_command_has_these_options(line: str) -> None:
     """Parsed by the command's own parser, without running it; chains by the chain's."""

@@ -10,10 +10,12 @@ from bench.plugins import plugin_option
 @click.command("list")
 @plugin_option()
 @click.argument(
-    "section", required=False, type=click.Choice(["compressors", "models", "recipes", "presets", "data"])
+    "section",
+    required=False,
+    type=click.Choice(["compressors", "models", "tasks", "measures", "recipes", "presets", "data"]),
 )
 def list_(section: str | None) -> None:
-    """Show compressors with their options, models, recipes, presets and data."""
+    """Show compressors with their options, models, tasks, measures, recipes, presets and data."""
     from bench.terminal.catalogue import catalogue
 
     for title, lines in catalogue().items():

@@ -77,15 +77,14 @@ def make_stage(stage: Stage, base: RunFolder, config: RunConfig, data: Data, ui:
     except DivergedError as error:
         record = replace(record, status="diverged", reason=str(error))
     else:
-        made = stage.chain.convert(model)
+        made, model = stage.chain.convert(model), model.float_form()
         form = shipped(made, converted=stage.chain.converts, task=config.task)
-        model = model.float_form()
         # What a converter makes is for the CPU.
         scorer = made if stage.chain.converts else placed(made, torch_device(config.device))
         scored = quality_columns(stage.run, scorer, data.clips, data.speakers, alone=form.alone)
         record = replace(record, **effort, **cost_columns(model, made, form, config.task), **scored)
-        record = replace(record, **ratio_columns(record, load_record(base.path) or record))
-        record = replace(record, peak_memory_mb=peak_memory_mb())
+        ratios = ratio_columns(record, load_record(base.path) or record)
+        record = replace(record, **ratios, peak_memory_mb=peak_memory_mb())
         stage.run.save_config(config.model, stage.chain, model.spec, config.values())
         stage.run.save_model(model, form)
     save_record(stage.run.path, record)

@@ -6,7 +6,7 @@ the length of the audio. Several streams can share one model, each with a state 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -265,7 +265,12 @@ class StreamingSpotter:
         """The frames left at the end of the audio; ``reset`` before the next stream."""
         return finish(self._model, self.state)
 
-    def hear(self, blocks: Iterable[Block]) -> list[Moment]:
-        """A whole stream, from its beginning to its end."""
+    def follow(self, blocks: Iterable[Block]) -> Iterator[list[Moment]]:
+        """A whole stream, from its beginning to its end: what each block completes, and what is left."""
         self.reset()
-        return [*chain.from_iterable(map(self.push, blocks)), *self.finish()]
+        yield from map(self.push, blocks)
+        yield self.finish()
+
+    def hear(self, blocks: Iterable[Block]) -> list[Moment]:
+        """All of it at once."""
+        return [*chain.from_iterable(self.follow(blocks))]

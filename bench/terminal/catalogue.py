@@ -8,17 +8,43 @@ from bench.config import RECIPES
 from bench.data.corpora import corpora
 from bench.plugins import origin
 from bench.presets import load_preset, preset_names
+from bench.quality.measures import known_measures
 from compressors.base import Compressor
 from compressors.registry import compressors, default_text, options, written
 from models.base import ModelSpec, spec_values
-from models.registry import Family, family, names
+from models.registry import Family, family
+from models.registry import names as families
+from models.task import Task
+from models.tasks import tasks
+
+
+def names() -> dict[str, list[str]]:
+    """The names of each section."""
+    return {
+        "compressors": [*compressors()],
+        "models": [*families()],
+        "tasks": [*tasks()],
+        "measures": [*dict.fromkeys(each.name for each in known_measures())],
+        "recipes": [*RECIPES],
+        "presets": preset_names(),
+        "data": [*corpora()],
+    }
 
 
 def catalogue() -> dict[str, list[str]]:
     """The lines of each section."""
     return {
         "compressors": [line for token, kind in compressors().items() for line in _compressor(token, kind)],
-        "models": [line for name in names() for line in _model(family(name))],
+        "models": [line for name in families() for line in _model(family(name))],
+        "tasks": [
+            *(f"  {name}  {_task(task)} ({origin(type(task).__module__)})" for name, task in tasks().items()),
+            "  or --keyword WORD, or --words A,B,... [--unknown] [--silence]",
+        ],
+        "measures": [
+            f"  {measure.name}  {measure.text}, {'lower' if measure.lower_is_better else 'higher'} is better "
+            f"({origin(type(measure).__module__)})"
+            for measure in {each.name: each for each in known_measures()}.values()
+        ],
         "recipes": [
             f"  {name}  {recipe.epochs} epochs, batch {recipe.batch_size}, peak rate {recipe.learning_rate:g}"
             for name, recipe in RECIPES.items()
@@ -57,3 +83,8 @@ def _fields(spec: ModelSpec, base: ModelSpec | None = None) -> str:
     return ", ".join(
         f"{name}={written(value)}" for name, value in found if base is None or getattr(base, name) != value
     )
+
+
+def _task(task: Task) -> str:
+    """Classes and clip length of a task."""
+    return ", ".join([f"{len(task.classes)} classes", f"clips of {task.clip_s:g} s"])

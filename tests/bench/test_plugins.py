@@ -51,6 +51,23 @@ def test_the_examples_work_together(tmp_path: Path) -> None:
     assert table["validation_worst_word_high"].notna().all()
 
 
+def test_a_task_of_a_plugin_is_run_by_its_name(tmp_path: Path) -> None:
+    plugins = [
+        part for name in ("task_high_low", "corpus_tones") for part in ("--plugin", EXAMPLES / f"{name}.py")
+    ]
+    listed = bench("list", "tasks", *plugins)
+    assert "  high-low  3 classes, clips of 0.8 s" in listed.stdout, listed.stderr
+    options = ["--chain", "base", "--data", "tones", "--task", "high-low", "--epochs", "1", "--versions", "1"]
+    done = bench("run", *plugins, *options, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = load_results(tmp_path / "results.csv").to_dict("records")
+    assert (row["task"], row["clip_s"], row["mels"]) == ("high-low", 0.8, 20)
+    assert {"accuracy", "frr_at_far_1pct_high_", "frr_at_far_1pct_low_"} <= set(row)
+    run = tmp_path / "runs" / row["run_id"]
+    without = bench("stream", run, "test", "--out", tmp_path)
+    assert without.returncode == 0, without.stderr
+
+
 def test_a_corpus_of_a_plugin_is_told_how_long_its_clips_are(tmp_path: Path) -> None:
     tones = ("--plugin", EXAMPLES / "corpus_tones.py", "tones", "--clip-s", "1.5")
     done = bench("data", "info", *tones)
