@@ -119,7 +119,7 @@ def test_files_of_a_chain_with_options_lie_in_the_folder(
     for record in rows:
         append_record(tmp_path, record)
     outcome = Outcome({record.chain: record for record in rows})
-    monkeypatch.setattr("bench.terminal.console._run", lambda *args, **options: outcome)
+    monkeypatch.setattr("bench.terminal.console.run_all_of", lambda *args, **options: outcome)
     assert ablate_and_show([RunConfig(chain, task=KeywordTask("k"))], tmp_path, jobs=1, plugins=()) == 0
     name = "ablation-qat_bits=8_gru.hh=4+kd-k"
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == {
@@ -141,7 +141,7 @@ def test_a_base_that_diverged_leaves_tables_that_say_so(
     outcome = Outcome({record.run_id: record for record in rows})
     for record in rows:
         append_record(tmp_path, record)
-    monkeypatch.setattr("bench.terminal.console._run", lambda *args, **options: outcome)
+    monkeypatch.setattr("bench.terminal.console.run_all_of", lambda *args, **options: outcome)
     assert ablate_and_show([RunConfig("dq+kd", task=KeywordTask("k"))], tmp_path, jobs=1, plugins=()) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert f"the base, 0 runs: {'; '.join(['diverged: the loss was nan'] * seeds)}" in shown

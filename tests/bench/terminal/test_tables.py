@@ -43,6 +43,7 @@ def test_another_device_than_the_cpu_is_told(table: Callable[[list[RunRecord]], 
     assert "trained on cuda" in " ".join(text(table([replace(DONE, device="cuda")])).split())
 
 
+@pytest.mark.parametrize("table", [summary_table, repeats_table])
 def test_a_base_that_was_given_is_told(table: Callable[[list[RunRecord]], Table]) -> None:
     assert "given" not in text(table([DONE]))
     assert "the base was given, weights 0123456789abcdef" in text(
