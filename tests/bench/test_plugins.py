@@ -64,8 +64,8 @@ def test_a_task_of_a_plugin_is_run_by_its_name(tmp_path: Path) -> None:
     assert (row["task"], row["clip_s"], row["mels"]) == ("high-low", 0.8, 20)
     assert {"accuracy", "frr_at_far_1pct_high_", "frr_at_far_1pct_low_"} <= set(row)
     run = tmp_path / "runs" / row["run_id"]
-    without = bench("stream", run, "test", "--out", tmp_path)
-    assert without.returncode == 0, without.stderr
+    heard = bench("stream", *plugins, run, "test", "--out", tmp_path)
+    assert heard.returncode == 0, heard.stderr
 
 
 def test_a_corpus_of_a_plugin_is_told_how_long_its_clips_are(tmp_path: Path) -> None:
