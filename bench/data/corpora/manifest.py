@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,18 +14,13 @@ from bench.data.corpora.contents import Cut, Listing, Recordings, SourceFile, ru
 from bench.data.corpora.folder import NOISE_FOLDER, audio_files
 from bench.data.corpora.recordings import recordings_corpus
 from bench.data.corpora.splits import NO_HASH_MARK, filled_splits, random_splits, speaker_of
+from bench.data.corpora.table import check_file, read_table, split_named, stretch
 from models.errors import CorpusError
-from models.numbers import number
 
 # Part of every content hash: to be raised when the same table would give other clips or splits.
 FORMAT_VERSION = 1
 NEEDED, OTHERS = ("path", "word"), ("speaker", "split", "start_s", "end_s")
 NOISE_WORDS = (NOISE_FOLDER, "_noise_")
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 COLUMNS = "a table has the columns path and word, and speaker, split, start_s and end_s where they are known"
 
 
@@ -68,26 +61,17 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     Raises:
         CorpusError: What is wrong, with the number of the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is no UTF-8 text ({error.reason}); {COLUMNS}") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    root = path.resolve().parent
     rows: dict[Cut, Row] = {}
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(header)
-        for cells in reader:
-            if any(cells):
-                row = _row(header, cells)
-                if row.cut in rows:
-                    raise CorpusError(f"{row.cut.source} stands in a line above; give each stretch once")
-                _check_file(path.resolve().parent / row.cut.path)
-                rows[row.cut] = row
-    except (CorpusError, csv.Error, ValueError, OSError) as error:
-        raise CorpusError(f"{path}, line {max(1, reader.line_num)}: {error}") from None
+
+    def add(given: Mapping[str, str]) -> None:
+        row = _row(given)
+        if row.cut in rows:
+            raise CorpusError(f"{row.cut.source} stands in a line above; give each stretch once")
+        check_file(root / row.cut.path)
+        rows[row.cut] = row
+
+    read_table(path, NEEDED, OTHERS, COLUMNS, add)
     if all(row.word in NOISE_WORDS for row in rows.values()):
         raise CorpusError(f"{path} names no recording; {COLUMNS}")
     return tuple(
@@ -95,25 +79,20 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     )
 
 
-def _check_header(header: list[str]) -> None:
-    for name in NEEDED:
-        if name not in header:
-            hint = ", empty where no word is named" if name == "word" else ""
-            raise CorpusError(
-                f"no column {name!r} among {', '.join(header) or 'none'}; add it{hint}: {COLUMNS}"
-            )
-    if twice := [name for name, count in Counter(header).items() if count > 1 and name in NEEDED + OTHERS]:
-        raise CorpusError(f"the column {twice[0]!r} stands there twice")
-
-
-def _row(header: list[str], cells: list[str]) -> Row:
+def _row(given: Mapping[str, str]) -> Row:
     """One line, checked on its own."""
-    if len(cells) != len(header):
-        raise CorpusError(f"{len(cells)} cells, but the header has {len(header)}")
-    given = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-    path, word, speaker, split, *stretch = (given.get(name, "") for name in NEEDED + OTHERS)
-    if not path:
-        raise CorpusError("an empty path; give the recording's, relative to the table")
+    check_named(given["word"], given["speaker"])
+    start_s, end_s = stretch(given["start_s"], given["end_s"]) or (None, None)
+    return Row(
+        Cut(Path(given["path"]).as_posix(), start_s, end_s),
+        given["word"] or SPEECH,
+        given["speaker"],
+        split_named(given["split"]),
+    )
+
+
+def check_named(word: str, speaker: str) -> None:
+    """Refuses names that are no text of one line, and words that are kept for what is none."""
     if not (word + speaker).isprintable():
         raise CorpusError(f"word {word!r} or speaker {speaker!r} is not one line of text")
     if word.startswith("_") and word not in NOISE_WORDS:
@@ -121,32 +100,6 @@ def _row(header: list[str], cells: list[str]) -> Row:
             f"word {word!r}: such names are kept for what is no word; leave it empty where none is named, "
             f"and call noise {NOISE_FOLDER}"
         )
-    if split and split.lower() not in SPLIT_NAMES:
-        raise CorpusError(f"split {split!r}; give train, validation (or dev, val) or test, or leave it empty")
-    return Row(
-        Cut(Path(path).as_posix(), *_stretch(*stretch)),
-        word or SPEECH,
-        speaker,
-        SPLIT_NAMES.get(split.lower(), ""),
-    )
-
-
-def _stretch(start: str, end: str) -> tuple[float, float] | tuple[None, None]:
-    if not start and not end:
-        return None, None
-    if not (start and end):
-        raise CorpusError("only one of start_s and end_s; give both, or neither for the whole recording")
-    start_s, end_s = number(start), number(end)
-    if not 0 <= start_s < end_s:
-        raise CorpusError(
-            f"a stretch from {start} to {end} s; it must begin at 0 or later and end after that"
-        )
-    return start_s, end_s
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise CorpusError(f"no file {path}; paths are relative to the table")
 
 
 def _read(path: Path) -> tuple[Listing, tuple[Row, ...]]:
@@ -187,7 +140,7 @@ class _Manifest(Recordings):
 
     def table(self) -> tuple[pd.DataFrame, list[Cut]]:
         rows = self._spoken()
-        speakers = [row.speaker or _own_speaker(row.cut.path) for row in rows]
+        speakers = [row.speaker or own_speaker(row.cut.path) for row in rows]
         by_chance = self.split == "random"
         splits = (
             random_splits(len(rows)) if by_chance else filled_splits([row.split for row in rows], speakers)
@@ -226,5 +179,6 @@ class _Manifest(Recordings):
         return [row for row in self.rows if row.word not in NOISE_WORDS]
 
 
-def _own_speaker(path: str) -> str:
+def own_speaker(path: str) -> str:
+    """Who speaks in a recording of which nothing says so: the name before ``_nohash_``, else nobody else."""
     return speaker_of(path) if NO_HASH_MARK in path else path
