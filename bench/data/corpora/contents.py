@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import pandas as pd
 from filelock import FileLock
@@ -57,6 +57,26 @@ class Cut(NamedTuple):
         return self.path if self.start_s is None else f"{self.path}#t={self.start_s:.12g},{self.end_s:.12g}"
 
 
+class Contents(Protocol):
+    """Files whose contents make a hash, which is remembered for as long as they stay as they are."""
+
+    @property
+    def listing(self) -> Listing:
+        """All of them, as they were found."""
+
+    @property
+    def key(self) -> str:
+        """Where they were found and for what; what is remembered of them is kept under this name."""
+
+    @property
+    def identity(self) -> str:
+        """What the hash holds beside the contents of ``files``, as a line of text."""
+
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """Those whose contents the hash holds."""
+
+
 @dataclass(frozen=True)
 class Recordings(abc.ABC):
     """Which recordings there are, and what is known about them.
@@ -74,7 +94,12 @@ class Recordings(abc.ABC):
     @property
     @abc.abstractmethod
     def place(self) -> Path:
-        """Where they were found; what is remembered of them is kept under this name."""
+        """Where they were found."""
+
+    @property
+    def key(self) -> str:
+        """See ``Contents``."""
+        return f"{self.place} {self.split}"
 
     @property
     @abc.abstractmethod
@@ -117,18 +142,18 @@ def source_file(path: Path | os.DirEntry[str], name: str) -> SourceFile:
     return SourceFile(name, about.st_size, about.st_mtime_ns)
 
 
-def fingerprint(recordings: Recordings) -> str:
+def fingerprint(contents: Contents) -> str:
     """Changes when a file is added, removed, resized or touched, the rule or the format changes."""
-    listing = recordings.listing
-    parts = [recordings.identity, listing.root, listing.clips, listing.noise, listing.lists]
+    listing = contents.listing
+    parts = [contents.identity, listing.root, listing.clips, listing.noise, listing.lists]
     return hashlib.sha256("\n".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
 
 
-def content_hash_of(recordings: Recordings, progress: bool = False) -> str:
-    """Hash of paths, file contents, split rule and format: all that determines clips and splits."""
-    files = recordings.files
-    paths = [recordings.listing.root / file.path for file in files]
-    total = hashlib.sha256(f"{recordings.identity}\n".encode(errors="surrogateescape"))
+def content_hash_of(contents: Contents, progress: bool = False) -> str:
+    """Hash of paths, of what the files hold, and of the identity."""
+    files = contents.files
+    paths = [contents.listing.root / file.path for file in files]
+    total = hashlib.sha256(f"{contents.identity}\n".encode(errors="surrogateescape"))
     digests = (digest for block in mapped(_digest, paths, "reading", progress) for digest in block)
     for file, digest in zip(files, digests, strict=True):
         total.update(f"{digest} {file.path}\n".encode(errors="surrogateescape"))
@@ -148,18 +173,17 @@ def _digest(path: Path) -> str:
         return f"unreadable: {error.strerror}"  # Such a clip is skipped and named when it is decoded.
 
 
-def known_hash(recordings: Recordings, progress: bool) -> str:
+def known_hash(contents: Contents, progress: bool) -> str:
     """The content hash, out of the index if no file has changed since it was worked out."""
     index_file = cache_dir() / "corpora" / "index.json"
-    key = f"{recordings.place} {recordings.split}"
-    now = fingerprint(recordings)
-    entry = _read_index(index_file).get(key, {})
+    now = fingerprint(contents)
+    entry = _read_index(index_file).get(contents.key, {})
     if entry.get("fingerprint") == now:
         return entry["hash"]
-    content_hash = content_hash_of(recordings, progress)
+    content_hash = content_hash_of(contents, progress)
     index_file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{index_file}.lock"):
-        index = _read_index(index_file) | {key: {"fingerprint": now, "hash": content_hash}}
+        index = _read_index(index_file) | {contents.key: {"fingerprint": now, "hash": content_hash}}
         write_text_atomically(index_file, json.dumps(index, indent=1))
     return content_hash
 

@@ -12,11 +12,14 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +32,50 @@ DATA_FILES = ("phondata", "phonindex", "phontab", "intonations", "en_dict")
 VARIANTS = "voices/!v"
 LONGEST_VOICE_NAME = 35  # characters; a longer one overflows a buffer in the engine
 # Constants of espeak_ng's speak_lib.h.
-_SYNCHRONOUS, _DONT_EXIT, _UTF8, _IPA = 2, 0x8000, 1, 2
+_SYNCHRONOUS, _DONT_EXIT, _PHONEME_EVENTS, _UTF8, _IPA = 2, 0x8000, 1, 1, 2
+_LAST, _WORD, _PHONEME = 0, 1, 7  # types of events
+PAUSE = "_"  # what the names of pauses begin with
 _RATE, _PITCH, _RANGE = 1, 3, 4
 
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+
+class _Event(ctypes.Structure):
+    """``espeak_EVENT`` of speak_lib.h."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),  # counted from 1
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("name", ctypes.c_char * 8),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class Heard(NamedTuple):
+    """Something that the engine says of an utterance: a sound begins, or a word where there is no ``sound``.
+
+    Attributes:
+        character: Where in the text, counted from 0.
+        sample: When.
+        sound: The engine's name of the sound.
+    """
+
+    character: int
+    sample: int
+    sound: str | None
+
+
+class Word(NamedTuple):
+    """A word of an utterance: its text, its first sample and the one behind its last."""
+
+    text: str
+    first: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -119,7 +162,7 @@ def add_voice(engine: Engine, name: str, text: str) -> None:
 
 
 @contextmanager
-def _loaded(engine: Engine, voice: str) -> Iterator[ctypes.CDLL]:
+def _loaded(engine: Engine, voice: str, options: int = _DONT_EXIT) -> Iterator[ctypes.CDLL]:
     accent, _, variant = voice.partition("+")
     data = engine.home / "espeak-ng-data"
     if len(voice) > LONGEST_VOICE_NAME:
@@ -129,7 +172,7 @@ def _loaded(engine: Engine, voice: str) -> Iterator[ctypes.CDLL]:
         raise CorpusError(f"no voice file {variant!r} for the voice {voice!r}")
     library = ctypes.CDLL(str(engine.library))
     try:
-        rate = library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), _DONT_EXIT)
+        rate = library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), options)
         if rate != ENGINE_RATE_HZ:
             raise CorpusError(f"the speech engine did not start (it answered {rate}, not {ENGINE_RATE_HZ})")
         if library.espeak_SetVoiceByName(voice.encode()) != 0:
@@ -150,16 +193,69 @@ def speak(engine: Engine, utterance: Utterance) -> npt.NDArray[np.int16]:
     Raises:
         CorpusError: The voice or its accent does not exist, or the engine failed.
     """
-    parts: list[bytes] = []
+    return _spoken(engine, utterance, _DONT_EXIT)[0]
 
-    def collect(samples: int | None, count: int, _events: int | None) -> int:
+
+def speak_words(engine: Engine, utterance: Utterance) -> tuple[npt.NDArray[np.int16], list[Word]]:
+    """Speaks one utterance as ``speak`` does, and says when each of its words is heard.
+
+    Raises:
+        CorpusError: As ``speak``.
+    """
+    samples, heard = _spoken(engine, utterance, _DONT_EXIT | _PHONEME_EVENTS)
+    return samples, word_times(utterance.text, heard, len(samples))
+
+
+def word_times(text: str, heard: Sequence[Heard], samples: int) -> list[Word]:
+    """When each word of a text is heard: from where it begins to the next word or pause.
+
+    Words that the engine reads as one ("of the") are one.
+
+    Args:
+        text: What was said.
+        heard: What the engine said of it, in order.
+        samples: Length of the utterance.
+
+    Examples:
+        >>> of_go = [Heard(0, 5, None), Heard(0, 9, "g"), Heard(0, 12, "oU")]
+        >>> of_on = [Heard(4, 15, None), Heard(4, 15, "O"), Heard(4, 20, "_:")]
+        >>> word_times("Go, on.", of_go + of_on, 30)
+        [Word(text='go', first=5, end=15), Word(text='on', first=15, end=20)]
+    """
+    spans: dict[int, tuple[int, int]] = {}
+    start = first = 0
+    for entry, behind in zip(heard, [*(next_one.sample for next_one in heard[1:]), samples], strict=True):
+        if entry.sound is None:
+            start, first = entry.character, entry.sample
+        elif entry.sound[:1] not in ("", PAUSE):
+            spans[start] = first, behind
+    texts = [text[start:following] for start, following in pairwise([*spans, len(text)])]
+    return [
+        Word(" ".join(re.findall(r"[\w'-]+", said)).lower(), first, end)
+        for said, (first, end) in zip(texts, spans.values(), strict=True)
+    ]
+
+
+def _is_event(event: _Event) -> bool:
+    return bool(event.type != _LAST)
+
+
+def _spoken(engine: Engine, utterance: Utterance, options: int) -> tuple[npt.NDArray[np.int16], list[Heard]]:
+    parts: list[bytes] = []
+    heard: list[Heard] = []
+
+    def collect(samples: int | None, count: int, events: ctypes._Pointer[_Event]) -> int:
         if samples and count > 0:
             parts.append(ctypes.string_at(samples, 2 * count))
+        for event in takewhile(_is_event, cast("Iterable[_Event]", events) if events else ()):
+            if event.type in (_WORD, _PHONEME):
+                sound = event.name.decode(errors="replace") if event.type == _PHONEME else None
+                heard.append(Heard(event.text_position - 1, event.sample, sound))
         return 0
 
     callback = _CALLBACK(collect)
     text = utterance.text.encode()
-    with _loaded(engine, utterance.voice) as library:
+    with _loaded(engine, utterance.voice, options) as library:
         library.espeak_SetSynthCallback(callback)
         library.espeak_ng_SetRandSeed(ctypes.c_long(utterance.seed))
         if os.name == "posix":  # Breath in the Klatt voices takes its noise from the C library instead.
@@ -170,7 +266,7 @@ def speak(engine: Engine, utterance: Utterance) -> npt.NDArray[np.int16]:
         size = ctypes.c_size_t(len(text) + 1)
         if library.espeak_Synth(text, size, 0, 1, 0, _UTF8, None, None) != 0:
             raise CorpusError(f"the speech engine could not say {utterance.text!r}")
-    return np.frombuffer(b"".join(parts), np.int16)
+    return np.frombuffer(b"".join(parts), np.int16), heard
 
 
 def phonemes(engine: Engine, text: str, accent: str) -> str:
