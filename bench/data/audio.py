@@ -107,6 +107,15 @@ def stream_audio(source: Path | str | BinaryIO, block_samples: int) -> Iterator[
     return _pcm_blocks(source, block_samples)
 
 
+def roughly_samples(path: Path) -> int:
+    """How many samples ``read_audio`` would give, as the file's head has it; 0 where it cannot be read."""
+    try:
+        with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
+            return int(file.frames * SAMPLE_RATE_HZ / file.samplerate)
+    except (OSError, soundfile.LibsndfileError):
+        return 0
+
+
 def to_int16(samples: FloatArray) -> Int16Array:
     """Samples in [-1, 1) as int16; what lies beyond is clipped. Exact for what came from int16."""
     info = np.iinfo(np.int16)

@@ -221,6 +221,25 @@ def _write_waveforms(path: Path, waveforms: Iterable[Int16Array], shape: tuple[i
     return filled
 
 
+def append_samples(path: Path, blocks: Iterable[Int16Array]) -> int:
+    """Adds blocks of samples to a raw file; where they fail half-way, it stays as it was.
+
+    Written, not memory-mapped, for the same reason.
+
+    Returns:
+        The number of samples added.
+    """
+    with path.open("ab") as file:
+        before = file.tell()
+        try:
+            for block in blocks:
+                file.write(np.ascontiguousarray(block, dtype="<i2").data)
+        except BaseException:
+            file.truncate(before)
+            raise
+        return (file.tell() - before) // 2
+
+
 def load_corpus(folder: Path) -> Corpus:
     """Opens a folder that ``write_corpus`` made; the waveforms stay on disk."""
     about = json.loads((folder / "corpus.json").read_text())

@@ -80,11 +80,12 @@ def audio_files(folder: Path) -> list[SourceFile]:
     return [
         source_file(entry, f"{folder.name}/{entry.name}")
         for entry in os.scandir(folder)
-        if entry.name[0] != "." and entry.is_file() and _is_audio(entry)
+        if entry.name[0] != "." and entry.is_file() and is_audio_entry(entry)
     ]
 
 
-def _is_audio(entry: os.DirEntry[str]) -> bool:
+def is_audio_entry(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is audio, by its name or by what it holds."""
     return entry.name.lower().endswith(AUDIO_SUFFIXES) or is_audio(Path(entry.path))
 
 

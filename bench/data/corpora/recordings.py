@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def _build(
         except _UnreadableClipsError as found:
             # Which clips are bad is known after a pass over all; the next one leaves them out.
             bad |= found.reasons
-            _check_unreadable(bad, total, recordings.place)
+            check_unreadable(bad, total, recordings.place)
             clips = clips[~clips["source"].isin(list(bad))]
             cuts = [cut for cut in cuts if cut.source not in bad]
             check_splits(clips, recordings.name, recordings.remedy)
@@ -88,7 +88,8 @@ def _read_noise(recordings: Recordings) -> tuple[Int16Array, dict[str, str]]:
     return np.concatenate(rows), bad
 
 
-def _check_unreadable(bad: dict[str, str], total: int, place: Path) -> None:
+def check_unreadable(bad: Mapping[str, str], total: int, place: Path | str) -> None:
+    """Refuses recordings of which too many cannot be read, by source with the reason."""
     if len(bad) > MAX_UNREADABLE_SHARE * total:
         source, reason = next(iter(bad.items()))
         raise CorpusError(

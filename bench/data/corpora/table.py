@@ -1,4 +1,4 @@
-"""Tables of recordings as people write them: UTF-8, commas between the cells, one line of a table at a time."""
+"""Tables of recordings as people write them: UTF-8, commas between the cells, a line each."""
 
 from __future__ import annotations
 
