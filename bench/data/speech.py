@@ -27,8 +27,8 @@ class Speech:
     Attributes:
         name: Of the folder, the table, or what is registered; several are joined by a plus.
         hash: Content hash; with the same hash, samples, splits, texts and marks are the same.
-        recordings: One row a recording, in the order of ``samples``: source, speaker, split, its first sample,
-            how many there are, and text, which is empty where it is not known.
+        recordings: One row a recording, in the order of ``samples``: source, speaker, split, its first
+            sample, how many there are, and text, which is empty where it is not known.
         samples: All recordings one after the other, int16, memory-mapped, shape (S,).
         marks: Where words are known to be, in seconds within a recording: its row number, word, start_s and
             end_s, in that order; possibly empty.

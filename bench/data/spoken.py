@@ -23,6 +23,12 @@ FORMAT_VERSION = 1
 RECORDING, MARK = ["source", "speaker", "split", "text"], ["recording", "word", "start_s", "end_s"]
 
 
+def marks_table(marks: Sequence[tuple[int, str, float, float]]) -> pd.DataFrame:
+    """Marks as a table: row number of the recording, word, start and end in seconds."""
+    kinds = {"recording": "int64", "start_s": "float64", "end_s": "float64"}
+    return pd.DataFrame(marks, columns=MARK).astype(kinds)
+
+
 class Source(abc.ABC):
     """One source of speech."""
 
@@ -37,7 +43,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Recordings with the columns ``RECORDING``, an empty split being open; marks with their row numbers."""
+        """Recordings with the columns ``RECORDING``, an empty split being open; marks with row numbers."""
 
     @abc.abstractmethod
     def reads(self) -> Iterator[Read]:
@@ -97,8 +103,8 @@ def joint_splits(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
             other, by = named.setdefault(speaker, (split, name))
             if other != split:
                 raise CorpusError(
-                    f"speaker {speaker!r} is in {other} by {by} and in {split} by {name}; put all of a speaker "
-                    "into one split, and give two people two names"
+                    f"speaker {speaker!r} is in {other} by {by} and in {split} by {name}; put all of a "
+                    "speaker into one split, and give two people two names"
                 )
     splits = {speaker: split for speaker, (split, _) in named.items()}
     for table in tables.values():

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.data.corpora.contents import Listing, SourceFile, source_file
 from bench.data.corpora.folder import is_audio_entry
 from bench.data.corpora.splits import NO_HASH_MARK, speaker_of
-from bench.data.spoken import FORMAT_VERSION, MARK, RECORDING, Files
+from bench.data.spoken import FORMAT_VERSION, RECORDING, Files, marks_table
 from models.errors import CorpusError
 
 LISTED_TEXTS, TEXT = ".trans.txt", ".txt"
@@ -58,7 +58,7 @@ class _Folder(Files):
             (source, speaker_in(file.path), "", texts.get(str(PurePosixPath(file.path).with_suffix("")), ""))
             for source, file in zip(self._sources(), self.listing.clips, strict=True)
         ]
-        return pd.DataFrame(rows, columns=RECORDING), pd.DataFrame([], columns=MARK)
+        return pd.DataFrame(rows, columns=RECORDING), marks_table([])
 
     def _texts(self) -> dict[str, str]:
         """What is said, by path without suffix."""

@@ -11,11 +11,11 @@ import pandas as pd
 from bench.data.corpora.contents import Listing, SourceFile, source_file
 from bench.data.corpora.manifest import NOISE_WORDS, check_named, own_speaker
 from bench.data.corpora.table import check_file, read_table, split_named, stretch
-from bench.data.spoken import FORMAT_VERSION, MARK, RECORDING, Files
+from bench.data.spoken import FORMAT_VERSION, RECORDING, Files, marks_table
 from models.errors import CorpusError
 
 OTHERS = ("speaker", "split", "text", "word", "start_s", "end_s")
-COLUMNS = "a table of speech has the column path, and those of speaker, split, text, word, start_s, end_s that are known"
+COLUMNS = "a table of speech has the column path, and speaker, split, text, word, start_s and end_s if known"
 
 
 @dataclass(frozen=True)
@@ -142,4 +142,4 @@ class _Table(Files):
             for source, row in zip(self._sources(), self.rows, strict=True)
         ]
         marks = [(at, *mark) for at, row in enumerate(self.rows) for mark in row.marks]
-        return pd.DataFrame(rows, columns=RECORDING), pd.DataFrame(marks, columns=MARK)
+        return pd.DataFrame(rows, columns=RECORDING), marks_table(marks)
