@@ -28,7 +28,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -87,14 +87,10 @@ def config_hash(config: SyntheticConfig) -> str:
 
 
 def _build(config: SyntheticConfig, folder: Path, scratch: Path, key: str, *, progress: bool) -> Corpus:
-    for stage in STAGES:
-        (scratch / stage).mkdir(parents=True, exist_ok=True)
+    scratch.mkdir(parents=True, exist_ok=True)
     words = _speakable_words(config, scratch)
     clips = make_clips(config, words)
-    with _progress_bar(progress) as bar:
-        for stage, label in STAGES.items():
-            report = partial(_show, bar, bar.add_task(label, total=len(clips)))
-            run_stage(stage, config, scratch, clips, words, report)
+    run_stages(STAGES, config, scratch, clips, words, progress=progress)
     rooms = (np.load(shard(scratch, "room", name)) for name in by_speaker(clips))
     noise = background_noise(config, Babble(scratch, config, clips, "train"), NOISE_S)
     table = pd.DataFrame(
@@ -116,6 +112,34 @@ def _build(config: SyntheticConfig, folder: Path, scratch: Path, key: str, *, pr
     )
     shutil.rmtree(scratch, ignore_errors=True)
     return corpus
+
+
+def run_stages(
+    stages: Mapping[str, str],
+    config: SyntheticConfig,
+    scratch: Path,
+    clips: Sequence[Clip],
+    words: tuple[str, ...],
+    *,
+    progress: bool,
+) -> None:
+    """Runs stages one after the other, each as ``run_stage`` does, with a progress bar.
+
+    Args:
+        stages: What is said of each while it runs.
+        config: The corpus.
+        scratch: Folder of the files.
+        clips: All clips.
+        words: The words that are not the keyword.
+        progress: Whether to show it.
+
+    Raises:
+        CorpusError: A worker died; the message names it and the speaker.
+    """
+    with _progress_bar(progress) as bar:
+        for stage, label in stages.items():
+            report = partial(_show, bar, bar.add_task(label, total=len(clips)))
+            run_stage(stage, config, scratch, clips, words, report)
 
 
 def _show(bar: Progress, task: TaskID, done: int) -> None:
@@ -155,7 +179,7 @@ def run_stage(
     """Runs one stage in worker processes, for those speakers that have no file of it yet.
 
     Args:
-        stage: ``speech`` or ``room``.
+        stage: One of the worker's.
         config: The corpus.
         scratch: Folder of the files.
         clips: All clips.
@@ -165,6 +189,7 @@ def run_stage(
     Raises:
         CorpusError: A worker died; the message names it and the speaker.
     """
+    (scratch / stage).mkdir(parents=True, exist_ok=True)
     counts = {name: len(group) for name, group in by_speaker(clips).items()}
 
     def missing() -> list[str]:

@@ -41,6 +41,7 @@ class SyntheticConfig:
         n_speakers: Speakers, at least 3; fewer are made where there would be under 4 clips for each.
         workers: Processes that make the clips.
         clip_samples: Samples L of a clip.
+        n_sentences: Sentences of running speech by each speaker, at least 3.
     """
 
     keyword: str = "sheila"
@@ -49,11 +50,12 @@ class SyntheticConfig:
     n_speakers: int = 200
     workers: int = field(default_factory=available_cpus)
     clip_samples: int = SAMPLE_RATE_HZ
+    n_sentences: int = 3
 
     def __post_init__(self) -> None:
         """Refuses what cannot be made, with a CorpusError."""
         check_keyword(self.keyword)
-        for name, least in (("n_clips", 6), ("n_speakers", 3), ("workers", 1)):
+        for name, least in (("n_clips", 6), ("n_speakers", 3), ("workers", 1), ("n_sentences", 3)):
             if getattr(self, name) < least:
                 raise CorpusError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 

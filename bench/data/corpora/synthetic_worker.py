@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -57,7 +57,7 @@ class Job:
     """One worker's share of a stage.
 
     Attributes:
-        stage: ``probe``, ``speech`` or ``room``.
+        stage: ``probe``, ``speech`` or ``room``; or one of ``sentences.STAGES``.
         scratch: Folder for the files of all stages.
         config: The corpus.
         words: The words that are not the keyword; empty for ``probe``.
@@ -163,7 +163,11 @@ class Babble:
 def room_clip(config: SyntheticConfig, clip: Clip, dry: Int16Array, voices: Babble) -> Int16Array:
     """Puts a dry clip into a room, through a channel, with noise, at a level; shape (L,)."""
     rng = draws(config.seed, "room", clip.speaker.name, clip.word, clip.take)
-    wave = dry / 32768.0
+    return in_a_room(rng, dry / 32768.0, lambda: voices.draw(rng, clip.speaker.name))
+
+
+def in_a_room(rng: np.random.Generator, wave: FloatArray, babble: Callable[[], FloatArray]) -> Int16Array:
+    """Puts dry speech into a room, through a channel, with noise, at a level; shape (L,), as it was."""
     if rng.random() < 0.6:
         rt60_s, direct_db = rng.uniform(0.1, 0.6), rng.uniform(-5, 8)
         wave = acoustics.convolve(wave, acoustics.room_response(rng, rt60_s=rt60_s, direct_db=direct_db))
@@ -171,10 +175,7 @@ def room_clip(config: SyntheticConfig, clip: Clip, dry: Int16Array, voices: Babb
     low_hz, high_hz = (rng.uniform(80, 400), rng.uniform(1800, 6000)) if rng.random() < 0.4 else (None, None)
     wave = acoustics.channel(wave, slope_db_per_octave=slope, low_hz=low_hz, high_hz=high_hz)
     kind = "babble" if rng.random() < BABBLE_SHARE else str(rng.choice(acoustics.NOISE_KINDS))
-    if kind == "babble":
-        background = voices.draw(rng, clip.speaker.name)
-    else:
-        background = acoustics.noise(rng, kind, config.clip_samples)
+    background = babble() if kind == "babble" else acoustics.noise(rng, kind, len(wave))
     wave = acoustics.mix_at_snr(wave, background, rng.uniform(0, 25))
     return acoustics.to_int16(acoustics.at_level(wave, rng.uniform(-34, -16)))
 
@@ -242,6 +243,11 @@ def work(job: Job) -> None:
         with temporary(Path(tempfile.gettempdir()), folder=True) as folder:
             found = probe(private_engine(folder), job.config.keyword)
         write_text_atomically(job.scratch / "probe.json", json.dumps(found))
+        return
+    if job.stage.startswith("sentence"):
+        from bench.data.corpora.sentences_worker import work_on_sentences
+
+        work_on_sentences(job)
         return
     groups = by_speaker(make_clips(job.config, job.words))
     (speech_stage if job.stage == "speech" else room_stage)(job, groups)
