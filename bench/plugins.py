@@ -186,11 +186,13 @@ class _Owner:
 def _registered() -> list[_Owner]:
     """All registries, and all classes of ours behind what is in them."""
     from bench.data.corpora import corpora
+    from bench.data.speech import speeches
     from bench.quality.measures import known_measures
     from compressors.registry import compressors
     from models.registry import family, names
 
     corpora()
+    speeches()
     families = [family(name) for name in names()]
     kinds: list[type] = [
         *compressors().values(),

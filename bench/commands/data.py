@@ -30,22 +30,51 @@ def data() -> None:
 
 @data.command("info")
 @plugin_option()
-@click.argument("path")
+@click.argument("path", required=False)
 @task_options
 @split_option
-def data_info(path: str, split: str, *, asked: TaskRequest) -> None:
-    """Show what a corpus holds.
+@click.option(
+    "--speech",
+    multiple=True,
+    metavar="PATH",
+    help="Long audio: a folder of any depth, a table clips.csv (path, and where known speaker, split, text, "
+    "word, start_s, end_s), or synthetic. Repeatable. Says where the keyword or words, if given, are named.",
+)
+def data_info(path: str | None, split: str, speech: tuple[str, ...], *, asked: TaskRequest) -> None:
+    """Show what a corpus holds, or long audio.
 
     PATH: synthetic, speech-commands, speech-commands-v0.02, a folder, or a table of recordings (clips.csv).
     """
+    if path is None and not speech:
+        from models.errors import CorpusError
+
+        raise CorpusError("nothing to look at; give PATH or --speech PATH")
+    if path is not None:
+        _show_corpus(_opened(path, asked, split))
+    if speech:
+        _show_speech(speech, asked)
+
+
+def _show_corpus(corpus: Corpus) -> None:
     from bench.terminal.tables import corpus_tables
     from bench.texts import plain_console
 
     console = plain_console()
-    corpus = _opened(path, asked, split)
     for table in corpus_tables(corpus):
         console.print(table)
     for line in corpus.about():
+        console.print(line, soft_wrap=True)
+
+
+def _show_speech(sources: tuple[str, ...], asked: TaskRequest) -> None:
+    from bench.data.speech import open_speech
+    from bench.terminal.speech import speech_lines, speech_table
+    from bench.texts import plain_console
+
+    words = [word for task in asked.tasks() for word in task.needed] if asked.named else []
+    console, speech = plain_console(), open_speech(sources, progress=True)
+    console.print(speech_table(speech))
+    for line in speech_lines(speech, words):
         console.print(line, soft_wrap=True)
 
 
