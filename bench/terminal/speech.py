@@ -43,7 +43,7 @@ def speech_lines(speech: Speech, words: Sequence[str]) -> list[str]:
 
 
 def _places(speech: Speech, word: str) -> list[str]:
-    """In how many recordings a word is named, by split; the first of them, with times where these are marked."""
+    """In how many recordings a word is named, by split; the first of them, with times where marked."""
     named, marks = speech.names([word]), speech.marks[speech.marked([word])]
     of_split = ", ".join(f"{split} {named[speech.indices(split)].sum():,}" for split in SPLITS)
     lines = [
