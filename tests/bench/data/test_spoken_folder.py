@@ -89,6 +89,14 @@ def test_what_cannot_be_read_is_skipped_and_named_or_refused(tmp_path: Path) -> 
     assert len(speech.skipped) == 1
     assert speech.skipped[0].startswith("set/s07.wav: ")
     assert speech.recordings["first"].tolist() == [800 * n for n in range(29)]
+    broken = np.zeros(100_000, np.float32)
+    broken[-1] = np.nan  # known once most of it is written
+    soundfile.write(folder / "s07.wav", broken, 16_000, subtype="FLOAT")
+    speech = open_speech([str(folder)])
+    assert speech.skipped == ("set/s07.wav: holds samples that are no finite numbers",)
+    assert speech.recordings["first"].tolist() == [800 * n for n in range(29)]
+    assert len(speech.samples) == 29 * 800
+    assert (speech.samples == speech.samples[0]).all()
     for n in range(8, 12):
         (folder / f"s{n:02}.wav").write_bytes(b"nothing")
     with pytest.raises(CorpusError, match="5 of 30 clips in set cannot be read"):
