@@ -20,7 +20,7 @@ SCRIPT = """
 import json, sys, tempfile, zlib
 from pathlib import Path
 from bench.data.corpora import espeak, voices
-from bench.data.corpora.espeak import Utterance, add_voice, phonemes, private_engine, speak
+from bench.data.corpora.espeak import Utterance, add_voice, phonemes, private_engine, speak, speak_words
 from bench.data.corpora.synthetic_plan import SyntheticConfig, make_speakers
 from bench.data.corpora.synthetic_worker import make_voice, probe, spoken
 from models.errors import CorpusError
@@ -54,6 +54,14 @@ for speaker in [s for split in make_speakers(config).values() for s in split]:
     wave = spoken(engine, Utterance("seven", speaker.voice), 15_200)
     own, base = mark(Utterance("seven", speaker.voice)), mark(Utterance("seven", speaker.accent))
     out["speakers"].append([speaker.name, own, base, len(wave) / 16000, float(abs(wave).max())])
+TEXT = "Happy house of the people, seven go!"
+out["timed"] = []
+for variant in [v for v in variants if "echo" not in voices.voice_text(v)][::5]:
+    said = Utterance(TEXT, "en-us+" + variant.replace(" ", "_"), rate_wpm=180)
+    samples, words = speak_words(engine, said)
+    pause = samples[words[3].end : words[4].first].astype(int)
+    same = zlib.crc32(samples.tobytes()) == mark(said)
+    out["timed"].append([same, words, len(samples), int(abs(pause).max())])
 out["refused"] = [
     refused(lambda: speak(engine, Utterance("yes", "en-us+nobody"))),
     refused(lambda: speak(engine, Utterance("yes", "en-gb"))),
@@ -139,3 +147,15 @@ def test_probe_measures_the_keyword(found: dict[str, Any]) -> None:
     assert 0.5 < found["probes"]["hey robot"]["duration_s"] < 1.2
     assert found["probes"]["hey robot"]["peak"] > 3000
     assert found["probes"]["- -"]["peak"] == 0
+
+
+def test_words_are_timed_without_changing_what_is_said(found: dict[str, Any]) -> None:
+    """The comma is a pause: nothing at all is heard between the words on both sides of it."""
+    assert len(found["timed"]) > 5
+    for same, words, samples, in_pause in found["timed"]:
+        assert same
+        assert [word for word, _, _ in words] == ["happy", "house", "of the", "people", "seven", "go"]
+        times = [time for _, first, end in words for time in (first, end)]
+        assert times == sorted(times)
+        assert 0 <= times[0] < times[-1] <= samples
+        assert in_pause == 0
