@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ def joined(sources: Sequence[Source], progress: bool) -> Speech:
     if is_there(folder):
         return load_speech(folder)
     tables = [source.tables() for source in sources]
-    splits = joint_splits({source.name: table for source, (table, _) in zip(sources, tables, strict=True)})
+    splits = joint_splits([(source.name, table) for source, (table, _) in zip(sources, tables, strict=True)])
     recordings = pd.concat([table for table, _ in tables], ignore_index=True)
     firsts = [sum(len(table) for table, _ in tables[:at]) for at in range(len(tables))]
     marks = [
@@ -86,17 +86,17 @@ def joined(sources: Sequence[Source], progress: bool) -> Speech:
     )
 
 
-def joint_splits(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+def joint_splits(tables: Sequence[tuple[str, pd.DataFrame]]) -> dict[str, str]:
     """The split of every speaker: as some table names it, else by the rule of the first in which they stand.
 
     Args:
-        tables: Of recordings, by the name of their source.
+        tables: Of recordings, each with the name of its source; several may have the same.
 
     Raises:
         CorpusError: One is named in two splits.
     """
     named: dict[str, tuple[str, str]] = {}
-    for name, table in tables.items():
+    for name, table in tables:
         for speaker, split in (
             table.loc[table["split"] != "", ["speaker", "split"]].drop_duplicates().to_numpy()
         ):
@@ -107,7 +107,7 @@ def joint_splits(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
                     "speaker into one split, and give two people two names"
                 )
     splits = {speaker: split for speaker, (split, _) in named.items()}
-    for table in tables.values():
+    for _, table in tables:
         filled = filled_splits(table["split"].to_list(), table["speaker"].to_list())
         for speaker, split in zip(table["speaker"], filled, strict=True):
             splits.setdefault(speaker, split)

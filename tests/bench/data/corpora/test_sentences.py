@@ -91,6 +91,23 @@ def test_words_are_heard_where_their_marks_are_and_nothing_beside(tmp_path: Path
             assert power[far].mean() < 1e-4 * power[within].mean()
 
 
+def test_rooms_do_not_move_the_words(built: Speech, tmp_path: Path) -> None:
+    """By their envelopes, in steps of 5 ms; echo and noise at its loudest may blur a few."""
+    clips = make_sentences(SMALL)
+    run_stages({SPOKEN: "speaking"}, SMALL, tmp_path, clips, (), progress=False)
+    dry = [wave for name in by_speaker(clips) for wave in sentence_waves(tmp_path, SPOKEN, name)]
+    shifts = []
+    for row, wave in enumerate(dry):
+        heard = built.audio(row)
+        assert len(heard) == len(wave)
+        one, other = (np.abs(np.asarray(each, float))[: len(each) // 80 * 80] for each in (wave, heard))
+        one, other = (each.reshape(-1, 80).mean(axis=1) for each in (one, other))
+        fits = [np.corrcoef(np.roll(one, shift), other)[0, 1] for shift in range(-20, 21)]
+        shifts.append(int(np.argmax(fits)) - 20)
+    assert abs(np.median(shifts)) <= 1
+    assert np.quantile(np.abs(shifts), 0.9) <= 3
+
+
 def test_a_marked_word_is_that_word(tmp_path: Path) -> None:
     """What is marked as a word correlates in its envelope with the word's other takes by the same voice."""
     pytest.importorskip("espeakng_loader")
