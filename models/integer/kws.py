@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -158,6 +158,10 @@ class Recurrent(Stage):
         """See the base class."""
         run: Function = node.target.step
         return run
+
+    def steps(self, node: Node, read: Collection[int]) -> Function | None:
+        """See the base class."""
+        return self.step(node)
 
 
 @operation(IntegerLogits)
