@@ -207,9 +207,10 @@ def one_by_one(node: Node) -> Function:
     """A layer with a state that takes many frames, one after the other."""
     step, place = node.operation.step(node), place_in(node.inputs[0])
     assert place is not None
-    times = [place_of(axes, TIME) for axes in node.results]
+    kinds = [BATCH if place_of(axes, TIME) is None else TIME for axes in node.results]
     dims = [
-        place_of(axes, BATCH) if dim is None else dim for axes, dim in zip(node.results, times, strict=True)
+        next(at for at, own in enumerate(axes) if kind in own.kinds)
+        for axes, kind in zip(node.results, kinds, strict=True)
     ]
 
     def run(x: Tensor, memory: Any) -> tuple[Any, Any]:
