@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 Floats64 = npt.NDArray[np.float64]
 
 # Of audio that is computed together.
-STRETCH_S = 30
+STRETCH_S = 120
 
 
 @dataclass(frozen=True, eq=False)

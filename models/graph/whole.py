@@ -48,6 +48,7 @@ class Whole:
 
     Attributes:
         steps: In order; each fills in its values where what it needs has come.
+        over: For each step the values that nobody needs after it.
         values: How many values there are; the first is what is heard, the last the logits.
         fresh: What steps remember before the first frame, and behind it how many decisions are still to come
             that only zeros before the audio make.
@@ -55,6 +56,7 @@ class Whole:
     """
 
     steps: tuple[Step, ...]
+    over: tuple[tuple[int, ...], ...]
     values: int
     fresh: tuple[Any, ...]
     sizes: tuple[int, int]
@@ -70,8 +72,10 @@ class Whole:
             return none, state
         values: list[Any] = [chunk, *[None] * (self.values - 1)]
         *memories, early = state.memories
-        for step in self.steps:
+        for step, over in zip(self.steps, self.over, strict=True):
             step(values, memories)
+            for at in over:
+                values[at] = None
         said = [group for group in values[-1] or () if group is not None]
         logits = torch.cat(said).view(-1, *none.shape[::2]).transpose(0, 1) if said else none
         memories.append(max(0, early - logits.shape[1]))
@@ -93,13 +97,19 @@ class _Builder:
         """All steps."""
         (heard, *rest) = self._flows
         self._at[heard] = 0
+        last_reader = {one: node for node in rest for one in node.inputs}
+        over: list[tuple[int, ...]] = []
         for node in rest:
             if node.operation.mixes(node.target):
                 raise _OneByOneError
             self._add(node)
+            gone = {one for one in node.inputs if last_reader[one] is node}
+            kept = [at for (one, _), at in self._groups.items() if one in gone]
+            over += [()] * (len(self._steps) - len(over) - 1)
+            over.append((*kept, *(self._at[one] for one in gone)))
         flow = self._flows[self._graph.logits]
         early = max(0, -(flow.first // flow.step))
-        return Whole(tuple(self._steps), self._count(), (*self._fresh, early), self._sizes)
+        return Whole(tuple(self._steps), tuple(over), self._count(), (*self._fresh, early), self._sizes)
 
     def _add(self, node: Node) -> None:
         flow = self._flows[node]
