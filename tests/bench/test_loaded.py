@@ -74,7 +74,10 @@ def test_a_stream_finds_what_bench_stream_prints(run: Path, tone_folder: Path, t
         assert (f"{one.time_s:.2f}", f"{one.probability:.4f}") == (time_s, probability)
         assert one.word == (word or "start")
     blocks = (wave[start : start + 777] for start in range(0, len(wave), 777))
-    assert list(spotter.stream(blocks, threshold=threshold)) == found
+    again = list(spotter.stream(blocks, threshold=threshold))
+    assert [one[:2] for one in again] == [one[:2] for one in found]
+    # How blocks are cut changes the order in which features are added up.
+    assert [one.probability for one in again] == pytest.approx([one.probability for one in found], abs=1e-5)
 
 
 def test_detections_come_before_the_audio_ends(words_run: Path) -> None:
