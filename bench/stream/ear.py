@@ -76,7 +76,7 @@ class MelStretches:
     def __iter__(self) -> Iterator[Tensor]:
         """Frames (M, T), in the order of the audio."""
         state = init_mel(self._front_end)
-        for stretch in _stretches(map(samples_of, self._blocks)):
+        for stretch in _stretches(self._blocks):
             with torch.inference_mode():
                 mel, state = stream_mel(stretch, state)
             self.samples += len(stretch)
@@ -86,17 +86,18 @@ class MelStretches:
         yield last
 
 
-def _stretches(blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Blocks of any length as longer ones."""
+def _stretches(blocks: Iterable[Block]) -> Iterator[Tensor]:
+    """Blocks of any length as samples of a stretch or more, less than two."""
+    length = STRETCH_S * SAMPLE_RATE_HZ
     waiting: list[Tensor] = []
-    missing = STRETCH_S * SAMPLE_RATE_HZ
+    missing = length
     for block in blocks:
-        for part in torch.split(block, STRETCH_S * SAMPLE_RATE_HZ):
-            waiting.append(part)
-            missing -= len(part)
+        for start in range(0, len(block), length):
+            waiting.append(samples_of(block[start : start + length]))
+            missing -= len(waiting[-1])
             if missing <= 0:
                 yield torch.cat(waiting)
-                waiting, missing = [], STRETCH_S * SAMPLE_RATE_HZ
+                waiting, missing = [], length
     if waiting:
         yield torch.cat(waiting)
 
