@@ -127,7 +127,8 @@ def course(
 ) -> Course:
     """The same of the features of one recording."""
     spotter = spotting(model).eval()
-    said, frames = [torch.zeros(0, len(task.classes))], 0
+    said: list[Tensor] = []
+    frames = 0
     with threads(1), torch.inference_mode():
         state = spotter.init_state(1, max_buffer_len, at_once=True)
         for mel in made_ahead(heard):
