@@ -10,6 +10,7 @@ from benchmarks.rows import Row, figure
 TITLES = {
     "epochs": "Epochs",
     "features": "Features",
+    "ear": "Listening to long audio",
     "step": "The training step, without data work",
     "metrics": "Metrics",
     "commands": "The command line",

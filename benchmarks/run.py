@@ -22,6 +22,7 @@ PARTS = {
     "metrics": ("benchmarks.steps", "measure_metrics"),
     "step": ("benchmarks.steps", "measure_step"),
     "features": ("benchmarks.epochs", "measure_bank"),
+    "ear": ("benchmarks.ear", "measure_ear"),
     "epochs": ("benchmarks.epochs", "measure_epochs"),
     "commands": ("benchmarks.commands", "measure_commands"),
     "preset": ("benchmarks.commands", "measure_preset"),

@@ -36,6 +36,8 @@ class Size:
         commands: Runs of each command.
         scale_clips: Clips of the large corpus; as many as Speech Commands v0.02 has.
         preset_epochs: Epochs of each training of the preset; None: the recipe's.
+        heard_s: Audio that is heard at once.
+        stepped_s: Audio that is heard frame after frame.
     """
 
     rounds: int = 5
@@ -47,6 +49,8 @@ class Size:
     commands: int = 7
     scale_clips: int = 105_829
     preset_epochs: int | None = None
+    heard_s: int = 3600
+    stepped_s: int = 60
 
 
 SMALL = Size(
@@ -59,6 +63,8 @@ SMALL = Size(
     commands=1,
     scale_clips=1000,
     preset_epochs=1,
+    heard_s=120,
+    stepped_s=5,
 )
 
 

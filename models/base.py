@@ -114,21 +114,26 @@ class KwsModel(nn.Module, abc.ABC):
         """The model whose layers compute, where this one only stores what they are made of."""
         return self
 
-    def init_state(self, batch: int, max_buffer_len: int | None = 24) -> StreamState:
+    def init_state(
+        self, batch: int, max_buffer_len: int | None = 24, *, at_once: bool = False
+    ) -> StreamState:
         """The state before the first chunk; see ``models.graph.stream``.
 
         Args:
             batch: Number of streams B.
             max_buffer_len: How many frames what takes all of time (attention, a mean) looks back on; None
                 for all.
+            at_once: Take the frames of a chunk together where that gives the same, to the rounding of floats:
+                for audio of which much is there; see ``models.graph.whole``.
 
         Raises:
             ModelError: The forward cannot be read, or not be streamed.
         """
         # Not at the top: a graph is read from models.
         from models.graph.stream import stream_of
+        from models.graph.whole import whole_of
 
-        return stream_of(self.running(), max_buffer_len).start(batch)
+        return (whole_of if at_once else stream_of)(self.running(), max_buffer_len).start(batch)
 
     def stream(self, chunk: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
         """The next chunk of each stream.

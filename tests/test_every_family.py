@@ -36,6 +36,7 @@ from models.base import KwsModel, ModelOutput, ModelSpec, count_params
 from models.errors import ChainError, ModelError
 from models.graph.fold import folded, unfolded
 from models.graph.units import width_groups
+from models.graph.whole import Whole
 from models.integer import file
 from models.integer.kws import IntegerKws
 from models.integer.lower import lowered
@@ -209,6 +210,26 @@ def test_integers_stream_what_the_clips_frames_say(spec: ModelSpec) -> None:
     for at in range(streamed.shape[1]):
         decided = _decided(model, {one: x[..., max(0, at - 3) : at + 1] for one, x in values.items()})
         np.testing.assert_array_equal(streamed[:, at].numpy() * 65536, decided)
+
+
+@integers
+@widths
+def test_integers_say_the_same_of_many_frames_at_once(
+    spec: ModelSpec, bits: str, activations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many stretches a GRU is cut into; bit for bit."""
+    monkeypatch.setattr("models.integer.stretches.LEAST_FRAMES", 4)
+    spotter, heard = IntegerKws(integer(spec, bits, activations)).eval(), speech(2, LONG, seed=8)
+    for buffer in (1, 5, None):
+        expected, _ = spotter.stream(heard, spotter.init_state(2, buffer))
+        for sizes in ([LONG], [0, 31, 1, 119]):
+            state, found = spotter.init_state(2, buffer, at_once=True), []
+            assert isinstance(state.stream, Whole)
+            for chunk in heard.split(sizes, -1):
+                logits, state = spotter.stream(chunk, state)
+                found.append(logits)
+            assert torch.equal(torch.cat(found, 1), expected)
+    assert expected.shape[1] > 3
 
 
 def _frames(model: IntegerModel, log_mel: np.ndarray) -> dict[int, np.ndarray]:

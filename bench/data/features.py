@@ -188,7 +188,7 @@ def features_of(
     """
     shape = (front_end.mels, front_end.frames(corpus.clip_samples))
     heard = _heard(corpus, front_end) | ({} if device == CPU else {"device": device.type})
-    clean = _stored(
+    clean = stored(
         {"clean": corpus.hash, "version": VERSION} | heard,
         (len(corpus.waveforms), *shape),
         np.float32,
@@ -197,7 +197,7 @@ def features_of(
     train = corpus.indices("train")
     augmentation = recipe.augmentation
     key = {"bank": corpus.hash, "how": augmentation, "V": recipe.versions, "seed": seed, "version": VERSION}
-    bank = _stored(
+    bank = stored(
         key | heard,
         (recipe.versions, len(train), *shape),
         np.float16,
@@ -244,10 +244,17 @@ def _fill_bank(
             done.result()
 
 
-def _stored(
+def stored(
     key: object, shape: tuple[int, ...], dtype: type[np.generic], fill: Callable[[npt.NDArray[Any]], None]
 ) -> Tensor:
-    """An array from the cache, made there first if it is missing; mapped, not read."""
+    """An array from the cache, made there first if it is missing; mapped, not read.
+
+    Args:
+        key: All that determines it.
+        shape: Its shape.
+        dtype: Of its numbers.
+        fill: Makes it, in place.
+    """
     if 0 in shape:
         return torch.zeros(shape, dtype=torch.float16)
     folder = cache_dir() / "features"

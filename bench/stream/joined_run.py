@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from bench.data.clips import corpus_of
 from bench.data.corpora.base import Corpus
 from bench.results.open import open_run
@@ -15,7 +17,9 @@ from bench.stream.detection import (
     choose_threshold,
     score,
 )
+from bench.stream.ear import course
 from bench.stream.joined import Joined, joined_stream, render, speech_keyword_speech
+from bench.stream.joined_mel import joined_mel
 from bench.stream.run import (
     Heard,
     Say,
@@ -63,8 +67,7 @@ def stream_test(
     spotter = StreamingSpotter(model, frames, task)
     thresholds, origin = (config.threshold or 0.0,) * len(task.to_find), "given"
     if config.threshold is None:
-        validation = joined_stream(corpus, task, "validation")
-        thresholds, origin = _chosen(spotter, validation, corpus, config)
+        thresholds, origin = _chosen(model, frames, task, corpus, config)
         keep_thresholds(run, task, frames, thresholds)
     known = f"{threshold_text(task, thresholds)} ({origin})"
     say(f"{run.run_id}: buffer {frames} frames, {known}{ahead(model, task.front_end)}")
@@ -107,15 +110,15 @@ def describe(results: list[StreamScore], task: Task) -> str:
 
 
 def _chosen(
-    spotter: StreamingSpotter, joined: Joined, corpus: Corpus, config: StreamConfig
+    model: nn.Module, max_buffer_len: int, task: Task, corpus: Corpus, config: StreamConfig
 ) -> tuple[Thresholds, str]:
     """The thresholds for a joined validation stream, and how well they do there."""
-    task, limit = spotter.task, config.max_false_alarms_per_hour
+    joined, limit = joined_stream(corpus, task, "validation"), config.max_false_alarms_per_hour
     with threads(1):
-        moments = spotter.hear(render(joined, corpus))
+        said = course(model, joined_mel(joined, corpus, task.front_end), task, max_buffer_len)
     results = []
     for word in range(len(task.to_find)):
-        frames = [moment.of(word) for moment in moments]
+        frames = said.of(word)
         spans = joined.spans(word)
         results.append(choose_threshold(frames, spans, joined.duration_s, limit, task.clip_s))
     told = f"each word\n{describe(results, task)}" if len(results) > 1 else describe(results, task)

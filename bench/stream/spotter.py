@@ -126,7 +126,12 @@ class SpotterState(NamedTuple):
     to_find: tuple[int, ...]
 
 
-def _spotting(model: nn.Module) -> KwsModel:
+def spotting(model: nn.Module) -> KwsModel:
+    """A model that can stream.
+
+    Raises:
+        ModelError: It is in a form that has no ``stream``.
+    """
     if not isinstance(model, KwsModel):
         raise ModelError(f"a {type(model).__name__} cannot stream: it is no KwsModel")
     return model
@@ -146,16 +151,16 @@ def frames_back(model: nn.Module, asked: int | None, look_back: int | None = Non
     """
     if asked is not None:
         return asked
-    spotting = _spotting(model)
-    step = decision_frames(graph_of(spotting.running()))
+    known = spotting(model)
+    step = decision_frames(graph_of(known.running()))
     if look_back is not None:
         return buffer_frames(step, look_back)
-    return buffer_frames(step, clip_frames=spotting.spec.clip_frames)
+    return buffer_frames(step, clip_frames=known.spec.clip_frames)
 
 
 def ahead(model: nn.Module, front_end: FrontEnd = UNNAMED.front_end) -> str:
     """How far ahead a model hears, for the terminal; empty where it does not."""
-    ahead_ms = delay_frames(graph_of(_spotting(model).running())) * front_end.hop_ms
+    ahead_ms = delay_frames(graph_of(spotting(model).running())) * front_end.hop_ms
     return f"; it hears {ahead_ms:g} ms ahead, and decides so much later" if ahead_ms else ""
 
 
@@ -185,7 +190,7 @@ def spot(model: KwsModel, block: Block, state: SpotterState) -> tuple[list[Momen
         Time and the words' probabilities of each model frame that the block completed, and the next state.
     """
     with torch.inference_mode():
-        mel, mel_state = stream_mel(_samples(block), state.mel)
+        mel, mel_state = stream_mel(samples_of(block), state.mel)
         return _moments(model, mel, state._replace(mel=mel_state))
 
 
@@ -197,7 +202,12 @@ def finish(model: KwsModel, state: SpotterState) -> list[Moment]:
         return _moments(model, mel, state._replace(mel=state.mel._replace(frames=frames)))[0]
 
 
-def _samples(block: Block) -> Tensor:
+def samples_of(block: Block) -> Tensor:
+    """A block as floats within [-1, 1], shape (L,).
+
+    Raises:
+        ValueError: It is none.
+    """
     if block.ndim != 1 or block.dtype not in (np.int16, np.float32):
         raise ValueError(f"a block is int16 or float32 of shape (L,), not {block.dtype} {block.shape}")
     if block.dtype == np.int16:
@@ -242,7 +252,7 @@ class StreamingSpotter:
         Raises:
             ModelError: The model is in a form that has no ``stream``.
         """
-        self._model = _spotting(model).eval()
+        self._model = spotting(model).eval()
         self._max_buffer_len = max_buffer_len
         self.task = task
         self.reset()

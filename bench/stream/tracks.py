@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from bench.config import content_hash
 from bench.data.clips import corpus_of
@@ -23,10 +24,11 @@ from bench.reading import read_arrays, reading
 from bench.results.open import open_run, run_at
 from bench.results.records import RunRecord
 from bench.results.runs import RunFolder
-from bench.stream.joined import joined_stream, render, spoken_samples
+from bench.stream.ear import Course, course, made_ahead
+from bench.stream.joined import Joined, joined_stream, spoken_samples
+from bench.stream.joined_mel import joined_mel
 from bench.stream.operation import Track
 from bench.stream.run import Say
-from bench.stream.spotter import StreamingSpotter
 from bench.threads import threads
 from models.errors import ResultsError
 from models.task import Task
@@ -60,9 +62,9 @@ def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, 
     task = run.task()
 
     @cache
-    def opened() -> tuple[StreamingSpotter, Corpus]:
+    def opened() -> tuple[nn.Module, Corpus]:
         corpus, _ = corpus_of(run, data)
-        return StreamingSpotter(open_run(run.path)[1], max_buffer_len, task), corpus
+        return open_run(run.path)[1], corpus
 
     tracks: list[Tracks] = [{split: [] for split in SPLITS} for _ in task.to_find]
     for seed in range(joinings):
@@ -71,7 +73,7 @@ def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, 
         if parts is None:
             heard = opened()
             say(f"{record.label} ({run.run_id}): listening to joining {seed + 1} of {joinings}")
-            parts = {split: listen_to(*heard, split, seed) for split in SPLITS}
+            parts = listen_to(*heard, task, max_buffer_len, seed)
             # A run folder that cannot be written to is left as it is.
             with suppress(PermissionError):
                 save_tracks(kept, parts)
@@ -90,14 +92,22 @@ def _hash(run: RunFolder, record: RunRecord, task: Task, max_buffer_len: int, se
     return content_hash([TRACKS_VERSION, weights, *about])
 
 
-def listen_to(spotter: StreamingSpotter, corpus: Corpus, split: str, seed: int) -> list[Track]:
-    """A model's tracks, one a word, over one joining of a split's clips."""
-    task = spotter.task
-    joined = joined_stream(corpus, task, split, seed=seed)
+def listen_to(
+    model: nn.Module, corpus: Corpus, task: Task, max_buffer_len: int, seed: int
+) -> dict[str, list[Track]]:
+    """A model's tracks of each split, one a word, over one joining of its clips."""
+    joinings = ((split, joined_stream(corpus, task, split, seed=seed)) for split in SPLITS)
+    # The features of the next split are made while the model hears the one before.
+    heard = made_ahead((split, one, joined_mel(one, corpus, task.front_end)) for split, one in joinings)
     with threads(1):
-        moments = spotter.hear(render(joined, corpus))
-    times = np.array([moment.time_s for moment in moments])
-    heights = np.array([moment.probabilities for moment in moments])
+        return {
+            split: _tracks(joined, corpus, task, course(model, mel, task, max_buffer_len))
+            for split, joined, mel in heard
+        }
+
+
+def _tracks(joined: Joined, corpus: Corpus, task: Task, said: Course) -> list[Track]:
+    """What a model says of a joined stream, word by word, with what is spoken in it."""
     tracks = []
     for word in range(len(task.to_find)):
         rows = [clip.row for clip in joined.clips if clip.word == word]
@@ -105,8 +115,8 @@ def listen_to(spotter: StreamingSpotter, corpus: Corpus, split: str, seed: int) 
         spoken_s = [spoken_samples(corpus.waveforms[row]) / SAMPLE_RATE_HZ for row in rows]
         tracks.append(
             Track(
-                time_s=times,
-                probability=heights[:, word],
+                time_s=said.time_s,
+                probability=said.probability[:, word],
                 start_s=starts,
                 end_s=ends,
                 spoken_s=starts + spoken_s,

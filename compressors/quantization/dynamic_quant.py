@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -22,6 +22,22 @@ from models.graph.layers import Gru, Linear
 from models.graph.ops import operation
 
 LAYERS = (nn.GRU, nn.Linear)
+
+
+class DynamicGru(Gru):
+    """A GRU with a scale for each call."""
+
+    def mixes(self, target: Any) -> bool:
+        """See the base class."""
+        return True
+
+
+class DynamicLinear(Linear):
+    """A linear layer with a scale for each call."""
+
+    def mixes(self, target: Any) -> bool:
+        """See the base class."""
+        return True
 
 
 @register
@@ -49,8 +65,8 @@ class DynamicQuant(Compressor):
         from torch.ao.nn.quantized import dynamic
         from torch.ao.quantization import quantize_dynamic
 
-        operation(dynamic.GRU)(Gru)
-        operation(dynamic.Linear)(Linear)
+        operation(dynamic.GRU)(DynamicGru)
+        operation(dynamic.Linear)(DynamicLinear)
         with warnings.catch_warnings():
             # Deprecated since torch 2.10, and the C++ side warns that qint8 weights may saturate.
             warnings.simplefilter("ignore", DeprecationWarning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from copy import copy
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from torch.nn import functional
 from models.errors import ModelError
 from models.factored import FactoredGru
 from models.graph.axes import BATCH, CHANNEL, TIME, UNIT, Axes, Axis, Couplings, Positions, axis, place_of
-from models.graph.ops import Call, Function, Node, Operation, Reach, Results, operation
+from models.graph.ops import Call, Function, Node, Operation, Reach, Results, operation, operation_of
 from models.thin import SparseLinear
 
 
@@ -192,6 +193,10 @@ class BatchNorm(Operation):
         """See the base class; without running statistics it takes those of what it is given."""
         return None if call.target.running_mean is None else Reach()
 
+    def mixes(self, target: Any) -> bool:
+        """See the base class."""
+        return target.running_mean is None
+
 
 @operation(nn.GRU)
 class Gru(Operation):
@@ -240,6 +245,18 @@ class Gru(Operation):
 
         return run
 
+    def steps(self, node: Node, read: Collection[int]) -> Function | None:
+        """See the base class; the states of all layers after each frame are known where there is one."""
+        layer, time = node.target, place_of(node.axes, TIME)
+        if 1 in read and layer.num_layers > 1:
+            return None
+
+        def run(x: Any, memory: Any) -> tuple[Any, Any]:
+            outputs, last = layer(x, memory)
+            return (outputs, outputs.movedim(time, 0).flatten(0, 1)[None]), last
+
+        return run
+
 
 @operation(FactoredGru)
 class FactoredGruLayers(Gru):
@@ -248,6 +265,11 @@ class FactoredGruLayers(Gru):
     def can_shrink(self, layer: Any) -> bool:
         """See the base class."""
         return not any(isinstance(module, SparseLinear) for module in layer.modules())
+
+    def mixes(self, target: Any) -> bool:
+        """See the base class: what its matrices were converted to."""
+        inner = [(part, operation_of(part)) for part in target.modules() if part is not target]
+        return any(known is not None and known.mixes(part) for part, known in inner)
 
     def places(
         self, layer: Any, number: int, before: Positions, mine: Positions

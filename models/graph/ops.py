@@ -9,7 +9,7 @@ A plugin adds one of its own::
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -135,12 +135,26 @@ class Operation(abc.ABC):
         return node.function()
 
     def window(self, node: Node) -> Function:
-        """The same on the frames of one reach, padding in time included: it adds none itself."""
+        """The same without padding in time of its own: on the frames of one reach, or of several at once."""
         return self.function(node)
 
     def step(self, node: Node) -> Function:
         """Where it remembers: (input, memory or None) to (results, memory), frame by frame."""
         raise NotImplementedError
+
+    def steps(self, node: Node, read: Collection[int]) -> Function | None:
+        """Where it remembers: ``step`` on any number of frames at once; None: it takes them one by one.
+
+        Args:
+            node: The call.
+            read: Which of its results are needed. One without time has the batch of each frame, one behind
+                the other.
+        """
+        return None
+
+    def mixes(self, target: Any) -> bool:
+        """Whether what it says of a clip, or of a frame, depends on what else is in the call."""
+        return False
 
 
 def _replace(value: Any, how: Callable[[Node], Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from models.graph.ops import Input, Node, Reach
 from models.graph.plain import Permute, Reshape
 from models.graph.steps import Step, gathered, joined, long_enough, plain, remembering, sliding
 from models.graph.trace import Graph, graph_of
+
+if TYPE_CHECKING:
+    from models.graph.whole import Whole
 
 EACH = Reach()
 
@@ -113,7 +116,7 @@ class StreamState(NamedTuple):
         memories: What each step remembers.
     """
 
-    stream: Stream
+    stream: Stream | Whole
     mel: Tensor
     skip: int
     memories: tuple[Any, ...]

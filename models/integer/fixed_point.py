@@ -43,7 +43,9 @@ def rounded_shift(value: Int, bits: int | Int) -> Int:
 
 def saturate(value: Int, bits: int) -> Int:
     """Limits to the range of a signed integer."""
-    return np.clip(value, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    # Half the time of np.clip, which is most of a small layer's.
+    limited: Int = np.minimum(np.maximum(value, -(2 ** (bits - 1))), 2 ** (bits - 1) - 1)
+    return limited
 
 
 def requantize(total: Int, multiplier: Int, shift: Int, bits: int) -> Int:

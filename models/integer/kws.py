@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,7 +17,8 @@ from models.graph.ops import Call, Function, Node, Operation, Reach, Results, op
 from models.integer.file import load, to_bytes
 from models.integer.model import IntegerModel
 from models.integer.ops import Gather, Gru, Last, Op, Pool, Program, Window, shapes_of
-from models.integer.run import compute, recur
+from models.integer.run import compute
+from models.integer.stretches import recur_at_once
 from models.shipped import FORMS, ArtifactBytes, Shipped
 from models.task import Task
 
@@ -94,7 +95,7 @@ class IntegerLayer(IntegerStep):
         """The next frames (B, C, rows, T') and the state (B, H) before them; None: zeros."""
         flat = given.flatten(1, 2).numpy()
         hidden = given.new_zeros(len(flat), self.op.hidden) if state is None else state
-        outputs, last = recur(self.op, self.integer, self.at, flat, hidden.numpy())
+        outputs, last = recur_at_once(self.op, self.integer, self.at, flat, hidden.numpy())
         return torch.from_numpy(outputs[:, :, None]), torch.from_numpy(last)
 
 
@@ -158,6 +159,10 @@ class Recurrent(Stage):
         """See the base class."""
         run: Function = node.target.step
         return run
+
+    def steps(self, node: Node, read: Collection[int]) -> Function | None:
+        """See the base class."""
+        return self.step(node)
 
 
 @operation(IntegerLogits)

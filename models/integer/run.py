@@ -5,7 +5,7 @@ Values are arrays (B, C, rows, T'); what is one for all of time has a single fra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -101,12 +101,19 @@ def read_state(value: Int, gives: Format) -> Int:
     return value if gives.bits == 16 else saturate(rounded_shift(value, 16 - gives.bits), gives.bits)
 
 
-def rows_of(layer: Layer, x: Int, bits: int) -> Int:
+def matrix(layer: Layer, bits: int) -> Callable[[Int], Int]:
     """A matrix times vectors (..., in) -> (..., out)."""
     weight, bias, multiplier, shift = layer
     # Exact: below 2^31 in size, and doubles hold integers up to 2^53.
-    product = (x.astype(np.float64) @ weight.T.astype(np.float64)).astype(np.int64)
-    return requantize(product + bias, multiplier, shift, bits)
+    doubles = np.ascontiguousarray(weight.T.astype(np.float64))
+    return lambda x: requantize(
+        (x.astype(np.float64) @ doubles).astype(np.int64) + bias, multiplier, shift, bits
+    )
+
+
+def behind_each_other(*layers: Layer) -> Layer:
+    """Matrices that read the same as one."""
+    return Layer(*(np.concatenate(parts) for parts in zip(*layers, strict=True)))
 
 
 def windows(op: Window, model: IntegerModel, at: int, x: Int, padded: bool) -> Int:
@@ -165,15 +172,18 @@ def recur(op: Gru, model: IntegerModel, at: int, x: Int, hidden: Int) -> tuple[I
     """A GRU layer: frames (B, in, T'), a state (B, H) of 15 fraction bits -> outputs (B, H, T'), a state."""
     ih, (*down, hh_r, hh_z, hh_n) = model.layers[at][:3], model.layers[at][3:]
     read, one, outputs = state_format(model.activations), 2**GATE_BITS, []
-    x_r, x_z, x_n = (rows_of(layer, x.swapaxes(1, 2), 16) for layer in ih)
+    inputs = matrix(behind_each_other(*ih), 16)(x.swapaxes(1, 2))
+    inner, gates = [matrix(thin, model.activations) for thin in down], behind_each_other(hh_r, hh_z, hh_n)
+    recurrent, both = matrix(gates, 16), 2 * op.hidden
     for frame in range(x.shape[-1]):
         state = read_state(hidden, read)
-        for thin in down:
-            state = rows_of(thin, state, model.activations)
-        reset = sigmoid(saturate(x_r[:, frame] + rows_of(hh_r, state, 16), 16))
-        update = sigmoid(saturate(x_z[:, frame] + rows_of(hh_z, state, 16), 16))
-        fresh = rounded_shift(reset * rows_of(hh_n, state, 16), GATE_BITS)
-        new = tanh(saturate(x_n[:, frame] + fresh, 16))
+        for thin in inner:
+            state = thin(state)
+        given, own = inputs[:, frame], recurrent(state)
+        curves = sigmoid(saturate(given[:, :both] + own[:, :both], 16))
+        reset, update = curves[:, : op.hidden], curves[:, op.hidden :]
+        fresh = rounded_shift(reset * own[:, both:], GATE_BITS)
+        new = tanh(saturate(given[:, both:] + fresh, 16))
         hidden = rounded_shift(update * hidden + (one - update) * new, GATE_BITS)
         outputs.append(read_state(hidden, read))
     return np.stack(outputs, -1), hidden
