@@ -37,6 +37,19 @@ from bench.plugins import plugin_option
 )
 @click.option("--data", help="Where the runs' corpus lies now.")
 @click.option(
+    "--speech",
+    multiple=True,
+    metavar="PATH",
+    help="Running speech, a folder or a table clips.csv: its sentences that hold the word, where their times "
+    "are marked, else the clips of the word set into it.  Repeatable.  [default: clips alone]",
+)
+@click.option(
+    "--save-errors",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep every miss and false alarm, at the highest rate, as a recording, with file and speaker.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for tables and figures.  [default: operate/KEYWORD/ or operate/TASK/ beside runs/]",
@@ -47,6 +60,8 @@ def operate(
     joinings: int,
     max_buffer_len: int | None,
     data: str | None,
+    speech: tuple[str, ...],
+    save_errors: Path | None,
     out: Path | None,
 ) -> None:
     """Measure misses at so many false alarms an hour, and detection delay, on long audio.
@@ -59,6 +74,7 @@ def operate(
     from bench.stream.operate import operate as run_operate
     from bench.texts import plain_console
 
-    config = OperateConfig(max_buffer_len, joinings, tuple(dict.fromkeys(sorted(rates))))
+    allowed = tuple(dict.fromkeys(sorted(rates)))
+    config = OperateConfig(max_buffer_len, joinings, allowed, speech, save_errors)
     table = run_operate(runs, data, config, out, lambda line: click.echo(line, err=True))
     plain_console().print(table)

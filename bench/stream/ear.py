@@ -20,9 +20,8 @@ from bench.quality.score import probabilities
 from bench.stream.detection import Frame
 from bench.stream.spotter import MAX_BUFFER_LEN, Block, flush_mel, init_mel, samples_of, spotting, stream_mel
 from bench.threads import threads
-from models.base import KwsModel
 from models.front_end import SAMPLE_RATE_HZ, FrontEnd
-from models.graph.stream import flows_of
+from models.graph.stream import Flow, flows_of
 from models.graph.trace import graph_of
 from models.task import UNNAMED, Task
 
@@ -119,38 +118,46 @@ def courses(
     Raises:
         ModelError: The model cannot be streamed.
     """
-    return [course(model, MelStretches(blocks, task.front_end), task, max_buffer_len) for blocks in waves]
+    ear = Ear(model, task, max_buffer_len)
+    return [ear.hear(MelStretches(blocks, task.front_end)) for blocks in waves]
 
 
-def course(
-    model: nn.Module, heard: Mel, task: Task = UNNAMED, max_buffer_len: int | None = MAX_BUFFER_LEN
-) -> Course:
-    """The same of the features of one recording."""
-    spotter = spotting(model).eval()
-    said: list[Tensor] = []
-    frames = 0
-    with threads(1), torch.inference_mode():
-        state = spotter.init_state(1, max_buffer_len, at_once=True)
-        for mel in made_ahead(heard):
-            logits, state = spotter.stream(mel[None], state)
-            said.append(logits[0])
-            frames += mel.shape[1]
-    logits = torch.cat(said)
-    ends = (
-        decided(spotter, frames, len(logits)) * task.front_end.hop_samples
-        + task.front_end.window_samples // 2
-    )
-    found = probabilities(logits)[:, list(task.to_find)]
-    return Course(np.minimum(ends, heard.samples) / SAMPLE_RATE_HZ, found)
+class Ear:
+    """A model that hears whole recordings.
+
+    Its graph is read when it is made: while a graph is read, no other thread may run a module of torch.
+    """
+
+    def __init__(
+        self, model: nn.Module, task: Task = UNNAMED, max_buffer_len: int | None = MAX_BUFFER_LEN
+    ) -> None:
+        """See ``courses``."""
+        self._model, self._task = spotting(model).eval(), task
+        with torch.inference_mode():
+            self._fresh = self._model.init_state(1, max_buffer_len, at_once=True)
+        graph = graph_of(self._model.running())
+        self._flow = flows_of(graph)[graph.logits]
+
+    def hear(self, heard: Mel) -> Course:
+        """What the model says of a recording, from its features."""
+        said: list[Tensor] = []
+        frames, state = 0, self._fresh
+        with threads(1), torch.inference_mode():
+            for mel in made_ahead(heard):
+                logits, state = self._model.stream(mel[None], state)
+                said.append(logits[0])
+                frames += mel.shape[1]
+        logits, front_end = torch.cat(said), self._task.front_end
+        ends = decided(self._flow, frames, len(logits)) * front_end.hop_samples
+        times = np.minimum(ends + front_end.window_samples // 2, heard.samples) / SAMPLE_RATE_HZ
+        return Course(times, probabilities(logits)[:, list(self._task.to_find)])
 
 
-def decided(model: KwsModel, frames: int, decisions: int) -> npt.NDArray[np.int64]:
+def decided(flow: Flow, frames: int, decisions: int) -> npt.NDArray[np.int64]:
     """The mel frames with which the decisions on so many of them came, counted from 0.
 
     They come evenly; the first are missing where a layer waits for a longer buffer.
     """
-    graph = graph_of(model.running())
-    flow = flows_of(graph)[graph.logits]
     first = flow.first if flow.first >= 0 else flow.first % flow.step
     found = np.arange(first, frames, flow.step)
     return found[len(found) - decisions :]

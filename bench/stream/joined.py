@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bench.config import seed_from
 from bench.data.corpora.base import SAMPLE_RATE_HZ, Corpus, Int16Array
+from bench.data.speech import Speech
 from bench.stream.detection import Span
 from models.errors import CorpusError
 from models.task import LEFT_OUT, Task
@@ -34,14 +35,46 @@ class Placed:
     """One clip in a joined stream.
 
     Attributes:
-        row: Of the corpus.
+        row: Of the corpus; of a recording of running speech of that.
         start_sample: Where it begins.
+        samples: How long it is.
         word: The number of the word to find that is spoken in it; -1 for another one.
+        running: Whether it is of running speech.
+        first: Where in its recording it begins.
+        gain: What it is multiplied by.
     """
 
     row: int
     start_sample: int
+    samples: int
+    word: int = -1
+    running: bool = False
+    first: int = 0
+    gain: float = 1.0
+
+    @property
+    def end_sample(self) -> int:
+        """Where it ends."""
+        return self.start_sample + self.samples
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A word to find in a stream.
+
+    Attributes:
+        word: Its number.
+        span: When the clip that it is in begins and ends; inside a sentence, the word itself.
+        spoken_s: When the word has been said.
+        clip: A number of its own, the same in every joining.
+        speaker: Who says it.
+    """
+
     word: int
+    span: Span
+    spoken_s: float
+    clip: int
+    speaker: str
 
 
 @dataclass(frozen=True)
@@ -51,16 +84,16 @@ class Joined:
     Attributes:
         name: For titles and files.
         clips: In order of time, not overlapping.
-        clip_samples: Length of each.
         samples: Length of the whole, with noise behind the last clip.
         seed: Of the background.
+        sentences: The words to find inside recordings of running speech.
     """
 
     name: str
     clips: tuple[Placed, ...]
-    clip_samples: int
     samples: int
     seed: int
+    sentences: tuple[Mark, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -69,10 +102,9 @@ class Joined:
 
     def spans(self, word: int = 0) -> list[Span]:
         """When the clips of a word begin and end."""
-        starts = [clip.start_sample for clip in self.clips if clip.word == word]
-        return [
-            Span(start / SAMPLE_RATE_HZ, (start + self.clip_samples) / SAMPLE_RATE_HZ) for start in starts
-        ]
+        edges = [(clip.start_sample, clip.end_sample) for clip in self.clips if clip.word == word]
+        alone = [Span(start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ) for start, end in edges]
+        return sorted([*alone, *(mark.span for mark in self.sentences if mark.word == word)])
 
 
 def joined_stream(corpus: Corpus, task: Task, split: str, *, seed: int = 0) -> Joined:
@@ -154,9 +186,11 @@ def _place(
     # A model has to have heard a clip's length before it is asked for a word.
     lead = length if order[0][1] >= 0 else 0
     starts = lead + np.cumsum(gaps[:-1] + length) - length
-    placed = tuple(Placed(row, int(start), word) for (row, word), start in zip(order, starts, strict=True))
+    placed = tuple(
+        Placed(row, int(start), length, word) for (row, word), start in zip(order, starts, strict=True)
+    )
     # A second of background at the end, so that the last clip is heard to its end.
-    return Joined(name, placed, length, placed[-1].start_sample + length + SAMPLE_RATE_HZ, seed)
+    return Joined(name, placed, placed[-1].end_sample + SAMPLE_RATE_HZ, seed)
 
 
 def spoken_samples(clip: Int16Array) -> int:
@@ -182,21 +216,43 @@ def spoken_samples(clip: Int16Array) -> int:
     return len(clip) if active[-1] == len(level_db) - 1 else rest + steps * STEP_SAMPLES
 
 
-def render(joined: Joined, corpus: Corpus) -> Iterator[Int16Array]:
+def render(joined: Joined, corpus: Corpus, speech: Speech | None = None) -> Iterator[Int16Array]:
     """The samples of a joined stream, in blocks; memory does not grow with its length.
 
-    Clips keep their level and are faded into a background that goes on beneath them, 20 dB below their
-    mean power; it is the corpus's noise, its end faded into its beginning, or white where there is none.
+    Clips are faded into a background that goes on beneath them, 20 dB below their mean power; it is the
+    corpus's noise, its end faded into its beginning, or white where there is none. Of clips alone each keeps
+    its level.
     """
     background = _background(joined, corpus)
     ramp = np.sin(np.linspace(0, np.pi / 2, FADE_SAMPLES, dtype=np.float32)) ** 2
-    fade = np.concatenate([ramp, np.ones(joined.clip_samples - 2 * FADE_SAMPLES, np.float32), ramp[::-1]])
     at = 0
     for clip in joined.clips:
         yield _to_int16(_cut(background, at, clip.start_sample))
-        at = clip.start_sample + joined.clip_samples
-        yield _to_int16(_cut(background, clip.start_sample, at) + fade * corpus.waveforms[clip.row])
+        at = clip.end_sample
+        whole = speech.audio(clip.row) if clip.running and speech else corpus.waveforms[clip.row]
+        wave = whole[clip.first : clip.first + clip.samples] * np.float32(clip.gain)
+        wave[:FADE_SAMPLES] *= ramp
+        wave[-FADE_SAMPLES:] *= ramp[::-1]
+        yield _to_int16(_cut(background, clip.start_sample, at) + wave)
     yield _to_int16(_cut(background, at, joined.samples))
+
+
+def marks(joined: Joined, corpus: Corpus, word: int) -> list[Mark]:
+    """Where a word is, in order of time; in a clip it ends with the speech."""
+    speakers = corpus.clips["speaker"]
+    alone = [
+        Mark(
+            word,
+            Span(clip.start_sample / SAMPLE_RATE_HZ, clip.end_sample / SAMPLE_RATE_HZ),
+            (clip.start_sample + spoken_samples(corpus.waveforms[clip.row])) / SAMPLE_RATE_HZ,
+            clip.row,
+            str(speakers.iloc[clip.row]),
+        )
+        for clip in joined.clips
+        if clip.word == word
+    ]
+    inside = [mark for mark in joined.sentences if mark.word == word]
+    return sorted([*alone, *inside], key=lambda mark: mark.span)
 
 
 def _background(joined: Joined, corpus: Corpus) -> Floats32:
@@ -209,7 +265,8 @@ def _background(joined: Joined, corpus: Corpus) -> Floats32:
         noise = np.concatenate([seam, noise[FADE_SAMPLES:-FADE_SAMPLES]])
     else:
         noise = rng.standard_normal(10 * SAMPLE_RATE_HZ).astype(np.float32)
-    rows = [clip.row for clip in joined.clips[:LEVEL_CLIPS]]
+    heard = [clip.row for clip in joined.clips if not clip.running]
+    rows = heard[:LEVEL_CLIPS] or list(range(min(LEVEL_CLIPS, len(corpus.waveforms))))
     power = float(np.mean([np.square(corpus.waveforms[row].astype(np.float64)).mean() for row in rows]))
     level = np.sqrt(power / 10 ** (SNR_DB / 10) / np.square(noise.astype(np.float64)).mean())
     return np.roll(noise, int(rng.integers(len(noise)))) * np.float32(level)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.data.corpora.base import Corpus
 from bench.data.features import VERSION, stored
 from bench.stream.ear import STRETCH_S, MelStretches
-from bench.stream.joined import Joined, render
+from bench.stream.joined import Joined
+from bench.stream.running import Sounds
 from models.front_end import FrontEnd
 
 # Raised whenever the same joining would sound different.
@@ -39,15 +39,16 @@ class KeptMel:
         return iter(torch.split(self.frames, round(STRETCH_S * self.front_end.frames_per_second), 1))
 
 
-def joined_mel(joined: Joined, corpus: Corpus, front_end: FrontEnd) -> KeptMel:
+def joined_mel(joined: Joined, sounds: Sounds, front_end: FrontEnd) -> KeptMel:
     """The frames of a joined stream from the cache, made there first if they are missing."""
 
     def fill(target: npt.NDArray[np.float32]) -> None:
         done = 0
-        for mel in MelStretches(render(joined, corpus), front_end):
+        for mel in MelStretches(sounds.blocks(joined), front_end):
             target[:, done : done + mel.shape[1]] = mel.numpy()
             done += mel.shape[1]
 
-    key = {"joined": joined, "corpus": corpus.hash, "front_end": front_end, "made": (VERSION, RENDER_VERSION)}
+    of = [sounds.corpus.hash, *([sounds.speech.hash, sounds.band_hz] if sounds.speech else [])]
+    key = {"joined": joined, "of": of, "front_end": front_end, "made": (VERSION, RENDER_VERSION)}
     shape = (front_end.mels, front_end.frames(joined.samples))
     return KeptMel(stored(key, shape, np.float32, fill), joined.samples, front_end)

@@ -17,7 +17,7 @@ from bench.stream.detection import (
     choose_threshold,
     score,
 )
-from bench.stream.ear import course
+from bench.stream.ear import Ear
 from bench.stream.joined import Joined, joined_stream, render, speech_keyword_speech
 from bench.stream.joined_mel import joined_mel
 from bench.stream.run import (
@@ -32,6 +32,7 @@ from bench.stream.run import (
     summary_line,
     threshold_text,
 )
+from bench.stream.running import Sounds
 from bench.stream.spotter import StreamingSpotter, ahead, frames_back
 from bench.stream.thresholds import Thresholds, keep_thresholds
 from bench.threads import threads
@@ -115,7 +116,7 @@ def _chosen(
     """The thresholds for a joined validation stream, and how well they do there."""
     joined, limit = joined_stream(corpus, task, "validation"), config.max_false_alarms_per_hour
     with threads(1):
-        said = course(model, joined_mel(joined, corpus, task.front_end), task, max_buffer_len)
+        said = Ear(model, task, max_buffer_len).hear(joined_mel(joined, Sounds(corpus), task.front_end))
     results = []
     for word in range(len(task.to_find)):
         frames = said.of(word)

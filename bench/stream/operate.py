@@ -12,13 +12,18 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from bench.files import write_text_atomically
+from bench.data.clips import corpus_of
+from bench.data.speech import Speech, open_speech
+from bench.files import file_name, write_text_atomically
 from bench.results.open import open_run, run_at
 from bench.results.records import RunRecord
+from bench.results.runs import RunFolder
+from bench.stream.mistakes import Mistake, mistakes, save_mistakes
 from bench.stream.operate_plot import Line, audio_behind, draw_curves, draw_delays
 from bench.stream.operation import Sweep, choose, delays_ms, resolves, sweep
 from bench.stream.rates import Floats
 from bench.stream.run import Say
+from bench.stream.running import Sounds
 from bench.stream.spotter import frames_back
 from bench.stream.tracks import tracks_of
 from bench.terminal.tables import plain_table
@@ -40,11 +45,15 @@ class OperateConfig:
         max_buffer_len: Model frames that attention or a mean looks back on; None for .96 of a clip.
         joinings: How many times the clips of a split are joined.
         rates_per_hour: False alarms that validation may give, one operating point each.
+        speech: Folders or tables of running speech that words are set into; none: streams of clips alone.
+        save_errors: Folder for misses and false alarms as recordings; None: they are not kept.
     """
 
     max_buffer_len: int | None = None
     joinings: int = JOININGS
     rates_per_hour: tuple[float, ...] = RATES_PER_HOUR
+    speech: tuple[str, ...] = ()
+    save_errors: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ class Operated:
         chosen: For each rate, the index of the threshold chosen on validation.
         delays_ms: For each rate, from the end of each word found on test to its detection.
         max_buffer_len: Model frames that it looked back on.
+        run: Its folder.
+        mistakes: At the last rate, on the first joining of test.
     """
 
     record: RunRecord
@@ -68,6 +79,8 @@ class Operated:
     chosen: tuple[int, ...]
     delays_ms: tuple[Floats, ...]
     max_buffer_len: int
+    run: RunFolder | None = None
+    mistakes: tuple[Mistake, ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """Whose figures these are; the keyword is the word to find."""
@@ -96,7 +109,8 @@ def operate(
     runs = [run_at(path) for path in paths]
     folders = list({run.path.resolve(): run.path for run, _ in runs}.values())
     folder = out or runs[0][0].beside("operate", [record.asked for _, record in runs])
-    found = [one for path in folders for one in operate_one(path, data, config, say)]
+    speech = open_speech(config.speech, progress=True) if config.speech else None
+    found = [one for path in folders for one in operate_one(path, data, config, say, speech)]
     names = line_names([replace(one.record, keyword=one.word) for one in found])
     table, rates = points_table(found, config), config.rates_per_hour
     try:
@@ -113,22 +127,37 @@ def operate(
         ) from None
     for path in (folder / POINTS_FILE, folder / CURVES_FILE, *drawn):
         say(str(path))
+    if config.save_errors is not None:
+        for name, one in zip(names, found, strict=True):
+            say(str(save_errors(one, data, config.save_errors / file_name(name), speech)))
     return terminal_table(names, found, config)
 
 
-def operate_one(path: Path, data: str | None, config: OperateConfig, say: Say) -> list[Operated]:
+def operate_one(
+    path: Path, data: str | None, config: OperateConfig, say: Say, speech: Speech | None = None
+) -> list[Operated]:
     """Each word of a run: thresholds chosen on its validation streams and applied to its test streams."""
     run, record = run_at(path)
     task = run.task()
     look_back = round(LOOK_BACK * task.clip_s * task.front_end.frames_per_second)
     frames = frames_back(open_run(path)[1], config.max_buffer_len, look_back)
     found = []
-    for word, tracks in zip(task.needed, tracks_of(path, data, frames, config.joinings, say), strict=True):
+    every = tracks_of(path, data, frames, config.joinings, say, speech)
+    for word, tracks in zip(task.needed, every, strict=True):
         validation, test = sweep(tracks["validation"]), sweep(tracks["test"])
         chosen = tuple(choose(validation, rate) for rate in config.rates_per_hour)
         delays = tuple(delays_ms(tracks["test"], float(test.thresholds[index])) for index in chosen)
-        found.append(Operated(record, word, validation, test, chosen, delays, frames))
+        last = mistakes(tracks["test"][0], float(test.thresholds[chosen[-1]]))
+        found.append(Operated(record, word, validation, test, chosen, delays, frames, run, tuple(last)))
     return found
+
+
+def save_errors(one: Operated, data: str | None, out: Path, speech: Speech | None) -> Path:
+    """Writes what a word's spotter got wrong, as recordings and a table; gives the table."""
+    assert one.run is not None
+    corpus, task = corpus_of(one.run, data)
+    sounds = Sounds(corpus, speech)
+    return save_mistakes(sounds, sounds.stream(task, "test", 0), one.word, one.mistakes, out)[-1]
 
 
 def line_names(records: Sequence[RunRecord]) -> list[str]:
@@ -151,6 +180,7 @@ def points_table(found: Sequence[Operated], config: OperateConfig) -> pd.DataFra
         [
             one.identity()
             | {"max_buffer_len": one.max_buffer_len, "joinings": config.joinings}
+            | ({"speech": " ".join(config.speech)} if config.speech else {})
             | {"max_false_alarms_per_hour": rate, "resolved": resolves(one.validation, rate)}
             | {"threshold": float(one.test.thresholds[index])}
             | _at(one.validation, index, "validation_")

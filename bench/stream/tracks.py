@@ -18,17 +18,18 @@ from torch import nn
 
 from bench.config import content_hash
 from bench.data.clips import corpus_of
-from bench.data.corpora.base import SAMPLE_RATE_HZ, Corpus
+from bench.data.speech import Speech
 from bench.files import write_atomically
 from bench.reading import read_arrays, reading
 from bench.results.open import open_run, run_at
 from bench.results.records import RunRecord
 from bench.results.runs import RunFolder
-from bench.stream.ear import Course, course, made_ahead
-from bench.stream.joined import Joined, joined_stream, spoken_samples
+from bench.stream.ear import Course, Ear, made_ahead
+from bench.stream.joined import Joined, marks
 from bench.stream.joined_mel import joined_mel
 from bench.stream.operation import Track
 from bench.stream.run import Say
+from bench.stream.running import Sounds
 from bench.threads import threads
 from models.errors import ResultsError
 from models.task import Task
@@ -41,7 +42,14 @@ SPLITS = ("validation", "test")
 Tracks = dict[str, list[Track]]
 
 
-def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, say: Say) -> list[Tracks]:
+def tracks_of(
+    path: Path,
+    data: str | None,
+    max_buffer_len: int,
+    joinings: int,
+    say: Say,
+    speech: Speech | None = None,
+) -> list[Tracks]:
     """The tracks of a run's validation and test speakers, kept in its folder from then on.
 
     Args:
@@ -50,6 +58,7 @@ def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, 
         max_buffer_len: Model frames that attention looks back on.
         joinings: How many times the clips of a split are joined, in other orders, gaps and pieces of noise.
         say: Gets a line before each joining that is listened to.
+        speech: Running speech that words are set into; None: streams of clips alone.
 
     Returns:
         For each word to find its tracks.
@@ -62,17 +71,18 @@ def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, 
     task = run.task()
 
     @cache
-    def opened() -> tuple[nn.Module, Corpus]:
-        corpus, _ = corpus_of(run, data)
-        return open_run(run.path)[1], corpus
+    def opened() -> tuple[nn.Module, Sounds]:
+        return open_run(run.path)[1], Sounds(corpus_of(run, data)[0], speech)
 
     tracks: list[Tracks] = [{split: [] for split in SPLITS} for _ in task.to_find]
     for seed in range(joinings):
-        kept = run.path / f"tracks-{_hash(run, record, task, max_buffer_len, seed)}.npz"
+        kept = run.path / f"tracks-{_hash(run, record, task, max_buffer_len, seed, speech)}.npz"
         parts = load_tracks(kept, len(tracks))
         if parts is None:
             heard = opened()
             say(f"{record.label} ({run.run_id}): listening to joining {seed + 1} of {joinings}")
+            if band_hz := heard[1].band_hz:
+                say(f"all of it cut off above {band_hz:g} Hz, where either the words or the speech ends")
             parts = listen_to(*heard, task, max_buffer_len, seed)
             # A run folder that cannot be written to is left as it is.
             with suppress(PermissionError):
@@ -84,44 +94,43 @@ def tracks_of(path: Path, data: str | None, max_buffer_len: int, joinings: int, 
     return tracks
 
 
-def _hash(run: RunFolder, record: RunRecord, task: Task, max_buffer_len: int, seed: int) -> str:
+def _hash(
+    run: RunFolder, record: RunRecord, task: Task, max_buffer_len: int, seed: int, speech: Speech | None
+) -> str:
     """Of all that determines a joining's tracks; a chain says how the weights are converted."""
     with reading(run.weights_file):
         weights = hashlib.sha256(run.weights_file.read_bytes()).hexdigest()
     about = (record.model, record.chain, record.corpus_hash, task.identity(), max_buffer_len, seed)
-    return content_hash([TRACKS_VERSION, weights, *about])
+    return content_hash([TRACKS_VERSION, weights, *about, *([speech.hash] if speech else [])])
 
 
 def listen_to(
-    model: nn.Module, corpus: Corpus, task: Task, max_buffer_len: int, seed: int
+    model: nn.Module, sounds: Sounds, task: Task, max_buffer_len: int, seed: int
 ) -> dict[str, list[Track]]:
     """A model's tracks of each split, one a word, over one joining of its clips."""
-    joinings = ((split, joined_stream(corpus, task, split, seed=seed)) for split in SPLITS)
+    joinings = ((split, sounds.stream(task, split, seed)) for split in SPLITS)
+    ear = Ear(model, task, max_buffer_len)
     # The features of the next split are made while the model hears the one before.
-    heard = made_ahead((split, one, joined_mel(one, corpus, task.front_end)) for split, one in joinings)
+    heard = made_ahead((split, one, joined_mel(one, sounds, task.front_end)) for split, one in joinings)
     with threads(1):
-        return {
-            split: _tracks(joined, corpus, task, course(model, mel, task, max_buffer_len))
-            for split, joined, mel in heard
-        }
+        return {split: _tracks(joined, sounds, task, ear.hear(mel)) for split, joined, mel in heard}
 
 
-def _tracks(joined: Joined, corpus: Corpus, task: Task, said: Course) -> list[Track]:
+def _tracks(joined: Joined, sounds: Sounds, task: Task, said: Course) -> list[Track]:
     """What a model says of a joined stream, word by word, with what is spoken in it."""
     tracks = []
     for word in range(len(task.to_find)):
-        rows = [clip.row for clip in joined.clips if clip.word == word]
-        starts, ends = np.array(joined.spans(word)).T
-        spoken_s = [spoken_samples(corpus.waveforms[row]) / SAMPLE_RATE_HZ for row in rows]
+        found = marks(joined, sounds.corpus, word)
+        starts, ends = np.array([mark.span for mark in found]).T
         tracks.append(
             Track(
                 time_s=said.time_s,
                 probability=said.probability[:, word],
                 start_s=starts,
                 end_s=ends,
-                spoken_s=starts + spoken_s,
-                clips=np.array(rows, np.int64),
-                speakers=corpus.clips["speaker"].to_numpy()[rows].astype(str),
+                spoken_s=np.array([mark.spoken_s for mark in found]),
+                clips=np.array([mark.clip for mark in found], np.int64),
+                speakers=np.array([mark.speaker for mark in found]),
                 duration_s=joined.duration_s,
                 warm_up_s=task.clip_s,
             )

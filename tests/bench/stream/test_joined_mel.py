@@ -8,6 +8,7 @@ import bench.stream.joined_mel as subject
 from bench.data.corpora.base import Corpus
 from bench.data.features import log_mel
 from bench.stream.joined import joined_stream, render
+from bench.stream.running import Sounds
 from models.front_end import FrontEnd
 from models.task import KeywordTask
 
@@ -24,7 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_they_are_those_of_the_audio(tone_corpus: Corpus, front_end: FrontEnd) -> None:
     joined = joined_stream(tone_corpus, TASK, "test")
     wave = np.concatenate(list(render(joined, tone_corpus))).astype(np.float32) / 32768
-    kept = subject.joined_mel(joined, tone_corpus, front_end)
+    kept = subject.joined_mel(joined, Sounds(tone_corpus), front_end)
     whole = torch.cat(list(kept), 1)
     torch.testing.assert_close(whole, log_mel(torch.from_numpy(wave), front_end), atol=1e-3, rtol=0)
     assert kept.samples == len(wave)
@@ -39,11 +40,13 @@ def test_they_are_made_once_for_each_joining(
         made.append(given)
         return render(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(subject, "render", counted)
+    monkeypatch.setattr("bench.stream.running.render", counted)
     joinings = [joined_stream(tone_corpus, TASK, "test", seed=seed) for seed in (0, 0, 1)]
-    first, again, other = (subject.joined_mel(one, tone_corpus, FrontEnd()).frames for one in joinings)
+    first, again, other = (
+        subject.joined_mel(one, Sounds(tone_corpus), FrontEnd()).frames for one in joinings
+    )
     assert len(made) == len(list(cache.glob("*.npy"))) == 2
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.equal(first, other)
-    subject.joined_mel(joinings[0], tone_corpus, FrontEnd(hop_ms=20))
+    subject.joined_mel(joinings[0], Sounds(tone_corpus), FrontEnd(hop_ms=20))
     assert len(made) == 3

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile as sf
 from click.testing import CliRunner, Result
 from rich.console import Console
 
@@ -32,6 +33,7 @@ from models import registry
 from models.integer.ops import buffer_frames
 from models.registry import build
 from models.task import KeywordTask
+from tests.conftest import tone
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,43 @@ def test_tracks_are_kept_and_only_new_joinings_are_listened_to(
         subject.tracks_of(run, None, 12, 1, said.append)
 
 
+def a_talk(folder: Path) -> Path:
+    """A table of recordings, four of twenty seconds in each of two splits, one of which names the word."""
+    rng, rows = np.random.default_rng(0), []
+    folder.mkdir()
+    for number in range(8):
+        words = [tone(str(rng.choice(["left", "right", "stop"])), number, take) for take in range(20)]
+        sf.write(folder / f"{number}.wav", np.concatenate(words), 16_000)
+        rows.append((f"{number}.wav", f"p{number}", ("validation", "test")[number % 2], "so it goes"))
+    rows[-1] = (*rows[-1][:3], "we start now")
+    table = pd.DataFrame(rows, columns=["path", "speaker", "split", "text"])
+    table.to_csv(folder / "clips.csv", index=False)
+    return folder / "clips.csv"
+
+
+def test_words_are_set_into_running_speech_and_mistakes_can_be_heard(base: Path, tmp_path: Path) -> None:
+    talk = a_talk(tmp_path / "talk")
+    rates = ("--max-false-alarms", "0", "--max-false-alarms", "400")
+    options = ("--joinings", "1", *rates, "--out", tmp_path / "out", "--save-errors", tmp_path / "errors")
+    result = operate(base, "--speech", talk, *options)
+    assert result.exit_code == 0, result.output
+    points = pd.read_csv(tmp_path / "out" / "operating_points.csv")
+    assert list(points["speech"]) == [str(talk)] * 2
+    # Four recordings of twenty seconds, of test all but the one that names the word; six words of a second.
+    assert points["validation_hours"].iloc[0] * 3600 == pytest.approx(80 + 6 + 1, abs=8)
+    assert points["hours"].iloc[0] * 3600 == pytest.approx(60 + 6 + 1, abs=7)
+    assert (points["keyword_clips"] == 6).all()
+    (folder,) = (tmp_path / "errors").iterdir()
+    rows = pd.read_csv(folder / "mistakes.csv")
+    last = points.iloc[-1]
+    assert (rows["kind"] == "miss").sum() == round(6 * last["miss_rate"])
+    assert (rows["kind"] == "false alarm").sum() == last["false_alarms"]
+    assert sorted(path.name for path in folder.glob("*.wav")) == sorted(rows["recording"])
+    # Streams of clips alone are other ones, and are kept beside these.
+    assert operate(base, *options).exit_code == 0
+    assert "speech" not in pd.read_csv(tmp_path / "out" / "operating_points.csv")
+
+
 def test_delays_come_within_the_time_that_counts(base: Path) -> None:
     (of_word,) = subject.tracks_of(base, None, 12, 1, lambda _: None)
     tracks = of_word["test"]
@@ -162,6 +201,7 @@ def test_wrong_input_is_one_line(base: Path, tmp_path: Path) -> None:
         ((base, tmp_path / "bad"), "did not end well: diverged, loss is nan"),
         ((base, "--joinings", 1, "--out", tmp_path / "file" / "under"), "give another --out"),
         ((base, "--max-buffer-len", 5, "--data", tmp_path / "nowhere"), "no data"),
+        ((base, "--speech", tmp_path / "nowhere"), "nowhere"),
     ]
     for arguments, said in cases:
         result = operate(*arguments)

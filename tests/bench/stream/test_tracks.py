@@ -5,6 +5,7 @@ import pytest
 
 from bench.data.corpora.base import Corpus
 from bench.stream.joined import joined_stream, render
+from bench.stream.running import Sounds
 from bench.stream.spotter import StreamingSpotter
 from bench.stream.tracks import SPLITS, listen_to
 from models.registry import base_spec
@@ -18,7 +19,7 @@ def test_tracks_are_what_a_stream_says(
 ) -> None:
     monkeypatch.setenv("KWS_BENCH_CACHE", str(tmp_path))
     model = model_of(base_spec("crnn", task))
-    found = listen_to(model, tone_corpus, task, 12, 3)
+    found = listen_to(model, Sounds(tone_corpus), task, 12, 3)
     assert list(found) == list(SPLITS)
     for split, tracks in found.items():
         joined = joined_stream(tone_corpus, task, split, seed=3)
