@@ -166,8 +166,15 @@ def leave(status: int) -> NoReturn:
     with _making:  # for good: nothing is begun any more
         for made in tuple(_under_way):
             with suppress(OSError):
-                _remove(made)
+                _take_away(made)
         os._exit(status)
+
+
+def _take_away(path: Path) -> None:
+    """Removes what another thread may still be filling: by its name it no longer finds it."""
+    gone = path.with_name(f"{path.name.removesuffix(_SUFFIX)}-gone{_SUFFIX}")
+    path.rename(gone)
+    _remove(gone)
 
 
 def _remove(path: Path) -> None:

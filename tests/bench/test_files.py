@@ -200,3 +200,23 @@ def test_a_temporary_folder_is_gone_after_an_interrupt(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert names(tmp_path) == []
+
+
+FILLING = """
+import sys, threading
+from pathlib import Path
+from bench.files import leave, temporary
+with temporary(Path(sys.argv[1]), folder=True) as folder:
+    threading.Timer(0.05, leave, (1,)).start()
+    for number in range(10**9):
+        (folder / str(number)).touch()
+"""
+
+
+def test_a_folder_that_is_being_filled_does_not_outlive_its_process(tmp_path: Path) -> None:
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", FILLING, str(tmp_path)], capture_output=True, check=False
+        )
+        assert done.returncode == 1
+        assert not list(tmp_path.iterdir())
