@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import signal
 
 from bench.config import seed_from
@@ -125,10 +126,10 @@ def _pieces(speech: Speech, row: int) -> Iterator[Piece]:
 def _words(corpus: Corpus, speech: Speech, task: Task, split: str, rng: np.random.Generator) -> list[Piece]:
     """Whole sentences with marks of words, and clips of the words that have none."""
     rows, labels = corpus.indices(split), corpus.labels(task)
-    marked = speech.marks[speech.marks["recording"].isin(speech.indices(split))]
+    of_split = speech.marks["recording"].isin(speech.indices(split)).to_numpy()
     found: list[Piece] = []
     for word, (number, name) in enumerate(zip(task.to_find, task.needed, strict=True)):
-        held = dict.fromkeys(marked.loc[marked["word"] == name, "recording"])
+        held = dict.fromkeys(speech.marks["recording"][of_split & speech.marked([name])])
         found += [Piece(int(row), 0, len(speech.audio(int(row))), sentence=True) for row in held]
         if not held:
             clips = rng.permutation(rows[labels[rows] == number])
@@ -164,8 +165,10 @@ def _holds(piece: Piece) -> bool:
 
 def _sentence_marks(clips: Sequence[Placed], speech: Speech, task: Task) -> Iterator[Mark]:
     """The marked words of the sentences in a stream, in order of time."""
-    marked = speech.marks[speech.marks["word"].isin(task.needed)]
-    of_row = dict(iter(marked.groupby("recording")))
+    words = [
+        speech.marks[speech.marked([name])].assign(number=number) for number, name in enumerate(task.needed)
+    ]
+    of_row = dict(iter(pd.concat(words).groupby("recording")))
     speakers = speech.recordings["speaker"]
     for clip in clips:
         if not clip.running or clip.row not in of_row:
@@ -173,9 +176,8 @@ def _sentence_marks(clips: Sequence[Placed], speech: Speech, task: Task) -> Iter
         start_s = clip.start_sample / SAMPLE_RATE_HZ
         table = of_row[clip.row].sort_values("start_s")
         times = table[["start_s", "end_s"]].to_numpy(float) + start_s
-        for mark, word, span in zip(table.index, table["word"], times.tolist(), strict=True):
-            number, who = task.needed.index(word), str(speakers.iloc[clip.row])
-            yield Mark(number, Span(*span), span[1], int(mark), who)
+        for mark, number, span in zip(table.index, table["number"], times.tolist(), strict=True):
+            yield Mark(int(number), Span(*span), span[1], int(mark), str(speakers.iloc[clip.row]))
 
 
 def _levelled(clips: Sequence[Placed], corpus: Corpus, speech: Speech) -> tuple[Placed, ...]:

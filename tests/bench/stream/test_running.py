@@ -57,7 +57,7 @@ def test_clips_stand_between_recordings_that_do_not_name_the_word(tone_corpus: C
 
 
 def test_marked_sentences_take_the_place_of_clips(tone_corpus: Corpus) -> None:
-    talk = speech([""] * 8, marked={2: [("start", 1.0, 1.5)], 5: [("stop", 0.2, 0.6), ("start", 2.0, 2.4)]})
+    talk = speech([""] * 8, marked={2: [("start", 1.0, 1.5)], 5: [("Stop", 0.2, 0.6), ("start", 2.0, 2.4)]})
     task = WordsTask(("start", "stop"), with_unknown=True)
     joined = running_stream(tone_corpus, talk, task, "test")
     assert sorted(clip.row for clip in joined.clips) == list(range(8))
