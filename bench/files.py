@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import NoReturn
 from models.errors import KwsError
 
 _PREFIX, _SUFFIX = ".kws-bench-", ".tmp"
+MOST_TRIES = 1000
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What this process is making, and what is held while something is begun.
 _under_way: set[Path] = set()
@@ -165,16 +167,22 @@ def leave(status: int) -> NoReturn:
     """Ends this process at once, from any thread, with nothing half-made left behind."""
     with _making:  # for good: nothing is begun any more
         for made in tuple(_under_way):
-            with suppress(OSError):
-                _take_away(made)
+            _take_away(made)
         os._exit(status)
 
 
 def _take_away(path: Path) -> None:
-    """Removes what another thread may still be filling: by its name it no longer finds it."""
-    gone = path.with_name(f"{path.name.removesuffix(_SUFFIX)}-gone{_SUFFIX}")
-    path.rename(gone)
-    _remove(gone)
+    """Removes what another thread may still be filling, until it stays away; it keeps its name.
+
+    So whoever fills it, finds it gone and tidies up, removes the same.
+    """
+    for _ in range(MOST_TRIES):
+        with suppress(OSError):
+            _remove(path)
+        if not path.exists():
+            time.sleep(0.002)
+            if not path.exists():
+                return
 
 
 def _remove(path: Path) -> None:
