@@ -29,6 +29,7 @@ GROUPS = (
     "kws_bench.models",
     "kws_bench.compressors",
     "kws_bench.corpora",
+    "kws_bench.speech",
     "kws_bench.tasks",
     "kws_bench.measures",
 )

@@ -46,6 +46,26 @@ class Registry(dict[str, T]):
             raise self.error(f"a {self.what} {name!r} is already registered, by {owner}; choose another name")
         self[name] = thing
 
+    def decorator(self, name: str, form: str) -> Callable[[T], T]:
+        """What adds the function that it stands above.
+
+        Args:
+            name: For it.
+            form: What it takes and gives, in messages.
+
+        Raises:
+            KwsError: The name is none or is taken, or what is decorated cannot be called.
+        """
+        self.check_name(name)
+
+        def add(thing: T) -> T:
+            if not callable(thing):
+                raise self.error(f"{name}: {shown(thing)} must be a function {form}")
+            self.enter(name, thing)
+            return thing
+
+        return add
+
 
 def check_class(thing: object, base: type, error: type[KwsError]) -> None:
     """Refuses what is no class of that kind, or an unfinished one."""

@@ -12,10 +12,10 @@ from bench.plugins import plugin_option
 @click.argument(
     "section",
     required=False,
-    type=click.Choice(["compressors", "models", "tasks", "measures", "recipes", "presets", "data"]),
+    type=click.Choice(["compressors", "models", "tasks", "measures", "recipes", "presets", "data", "speech"]),
 )
 def list_(section: str | None) -> None:
-    """Show compressors with their options, models, tasks, measures, recipes, presets and data."""
+    """Show compressors with their options, models, tasks, measures, recipes, presets, data and speech."""
     from bench.terminal.catalogue import catalogue
 
     for title, lines in catalogue().items():

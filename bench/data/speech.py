@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.data.corpora.base import SAMPLE_RATE_HZ, Int16Array, stands_in
 from models.errors import CorpusError
-from models.registering import Registry, shown
+from models.registering import Registry
 
 if TYPE_CHECKING:
     from bench.data.spoken import Source
@@ -96,15 +96,7 @@ def register(name: str) -> Callable[[Opener], Opener]:
     Raises:
         CorpusError: The name is none or is taken, or what is decorated cannot be called.
     """
-    _OPENERS.check_name(name)
-
-    def add(opener: Opener) -> Opener:
-        if not callable(opener):
-            raise CorpusError(f"{name}: {shown(opener)} must be a function (progress) -> Speech")
-        _OPENERS.enter(name, opener)
-        return opener
-
-    return add
+    return _OPENERS.decorator(name, "(progress) -> Speech")
 
 
 def speeches() -> dict[str, Opener]:

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 from bench.config import RECIPES
 from bench.data.corpora import corpora
+from bench.data.speech import speeches
 from bench.plugins import origin
 from bench.presets import load_preset, preset_names
 from bench.quality.measures import known_measures
@@ -28,6 +29,7 @@ def names() -> dict[str, list[str]]:
         "recipes": [*RECIPES],
         "presets": preset_names(),
         "data": [*corpora()],
+        "speech": [*speeches()],
     }
 
 
@@ -54,6 +56,11 @@ def catalogue() -> dict[str, list[str]]:
             *(f"  {name} ({origin(opener.__module__)})" for name, opener in corpora().items()),
             "  or a folder of WORD/CLIP.wav (or .flac, .opus, .mp3, ...)",
             "  or a table clips.csv: path, word, and where known speaker, split, start_s, end_s",
+        ],
+        "speech": [
+            *(f"  {name} ({origin(opener.__module__)})" for name, opener in speeches().items()),
+            "  or a folder of recordings of any length, of any depth",
+            "  or a table clips.csv: path, and where known speaker, split, text, word, start_s, end_s",
         ],
     }
 

@@ -124,7 +124,7 @@ def test_what_there_is() -> None:
     listed = bench.list()
     printed = CliRunner().invoke(main, ["list"]).output
     assert list(listed) == [line for line in printed.splitlines() if line in listed]
-    assert len(listed) == 7
+    assert len(listed) == 8
     for name in (name for names in listed.values() for name in names):
         assert f"\n  {name} " in printed
 

@@ -10,7 +10,7 @@ from bench.data.corpora.base import SPLITS, Corpus
 from bench.data.corpora.splits import SPLIT_RULES
 from models.errors import CorpusError
 from models.front_end import SAMPLE_RATE_HZ
-from models.registering import Registry, shown
+from models.registering import Registry
 from models.task import OTHER, SILENCE, UNKNOWN, KeywordTask, Task
 
 # Given the task, if any, whose words to speak in clips of its length, and whether to show progress.
@@ -25,15 +25,7 @@ def register(name: str) -> Callable[[Opener], Opener]:
     Raises:
         CorpusError: The name is none or is taken, or what is decorated cannot be called.
     """
-    _OPENERS.check_name(name)
-
-    def add(opener: Opener) -> Opener:
-        if not callable(opener):
-            raise CorpusError(f"{name}: {shown(opener)} must be a function (task, progress) -> Corpus")
-        _OPENERS.enter(name, opener)
-        return opener
-
-    return add
+    return _OPENERS.decorator(name, "(task, progress) -> Corpus")
 
 
 def corpora() -> dict[str, Opener]:
