@@ -79,7 +79,7 @@ def draw_curves(lines: Sequence[Line], rates_per_hour: Sequence[float], out: Pat
 
 def _title(split: str, lines: Sequence[Line]) -> str:
     swept = [line.validation if split == "validation" else line.test for line in lines]
-    return f"{split}: {audio_behind(swept)}"
+    return f"{split}\n{audio_behind(swept)}"
 
 
 def audio_behind(swept: Sequence[Sweep]) -> str:
